@@ -1,0 +1,1 @@
+//! bucket-brigade carries log objects out of S3 buckets to a log endpoint.
