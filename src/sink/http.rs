@@ -1,0 +1,1 @@
+//! Any receiver of NDJSON or lines over POST.

@@ -1,0 +1,1 @@
+//! The Logz.io bulk listener.

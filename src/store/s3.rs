@@ -1,0 +1,1 @@
+//! Amazon S3, and any store that speaks its protocol.
