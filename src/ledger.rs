@@ -77,7 +77,7 @@ pub struct Lease {
 /// The answer to a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    Granted(Grant),
+    Granted(Box<Grant>),
     /// Settled or quarantined: nothing is left to do.
     Settled,
     /// Another holds a lease that has not run out.
