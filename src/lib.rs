@@ -24,3 +24,5 @@ pub mod token;
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "local")]
+pub mod local;

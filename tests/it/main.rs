@@ -1,1 +1,2 @@
-
+mod embedded_s3;
+mod support;
