@@ -59,15 +59,20 @@ where
     Ok(HttpRequest::from_parts(parts, s3s::Body::from(body)))
 }
 
-/// `X-Amz-…` parameters of a presigned URL, which are a signature too.
+/// A presigned URL carries its signature among the parameters: `X-Amz-…`, or the three of version 2.
 fn without_presigned_query(uri: &Uri) -> Option<Uri> {
     let query = uri.query().unwrap_or_default();
-    if !query.contains("X-Amz-Signature=") {
+    if !query.contains("Signature=") {
         return Some(uri.clone());
     }
+    let signs = |parameter: &&str| {
+        ["X-Amz-", "AWSAccessKeyId=", "Signature=", "Expires="]
+            .iter()
+            .any(|start| parameter.starts_with(start))
+    };
     let kept: Vec<&str> = query
         .split('&')
-        .filter(|parameter| !parameter.starts_with("X-Amz-"))
+        .filter(|parameter| !signs(parameter))
         .collect();
     format!("{}?{}", uri.path(), kept.join("&")).parse().ok()
 }

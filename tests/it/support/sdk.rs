@@ -17,10 +17,15 @@ pub struct Plain(reqwest::Client);
 
 impl Plain {
     pub fn new() -> Self {
-        // The only failure is that somebody was first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Self(reqwest::Client::builder().no_proxy().build().unwrap())
+        Self(http_client())
     }
+}
+
+/// A client of its own, with connections of its own.
+pub fn http_client() -> reqwest::Client {
+    // The only failure is that somebody was first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 impl HttpClient for Plain {
