@@ -16,7 +16,6 @@ use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -25,6 +24,8 @@ use s3s::HttpError;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::sync::mpsc;
 use url::Url;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
 
 use super::loopback::{Loopback, Serving};
 use fault::{FaultRule, Faults};
@@ -72,7 +73,7 @@ pub struct ObjectCreated {
     pub version_id: Option<String>,
     /// Rises with every write; hexadecimal.
     pub sequencer: String,
-    pub time: SystemTime,
+    pub time: Timestamp,
 }
 
 /// What the server has been asked for so far.
@@ -89,7 +90,7 @@ pub struct Counts {
 #[derive(Debug, Clone, Default)]
 pub struct PutOptions {
     /// Default: now.
-    pub last_modified: Option<SystemTime>,
+    pub last_modified: Option<Timestamp>,
     /// Default: `STANDARD`.
     pub storage_class: Option<String>,
 }
@@ -154,7 +155,7 @@ impl S3Server {
 
     /// Makes a bucket, without versions.
     pub fn create_bucket(&self, bucket: &str) -> Result<(), Refusal> {
-        self.shared.store().create_bucket(bucket, SystemTime::now())
+        self.shared.store().create_bucket(bucket, SystemClock.now())
     }
 
     /// Turns versions on or off.
@@ -180,7 +181,7 @@ impl S3Server {
         bytes: impl Into<Bytes>,
         options: PutOptions,
     ) -> Result<Arc<Object>, Refusal> {
-        let time = options.last_modified.unwrap_or_else(SystemTime::now);
+        let time = options.last_modified.unwrap_or_else(|| SystemClock.now());
         let mut object = Object::new(bytes.into(), time);
         if let Some(class) = options.storage_class {
             object.storage_class = class;
@@ -307,7 +308,7 @@ impl Shared {
             size: object.size(),
             version_id: object.version_id.clone(),
             sequencer: format!("{:016X}", self.sequence.fetch_add(1, Ordering::Relaxed) + 1),
-            time: SystemTime::now(),
+            time: SystemClock.now(),
         };
         locked(&self.watchers).retain(|watcher| watcher.send(event.clone()).is_ok());
         Ok(object)

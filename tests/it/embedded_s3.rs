@@ -1,7 +1,11 @@
 //! The embedded S3, through the real SDK client: what it must do as S3 does.
 #![cfg(feature = "local")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "objects in tests are small enough to collect"
+)]
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
@@ -10,9 +14,12 @@ use aws_sdk_s3::types::{
     BucketVersioningStatus, CompletedMultipartUpload, CompletedPart, EncodingType, StorageClass,
     VersioningConfiguration,
 };
+use bucket_brigade::clock::{Clock, SystemClock, Timestamp};
 use bucket_brigade::local::s3::fault::{Fault, FaultRule, Operation};
 use bucket_brigade::local::s3::listing::ListOrder;
 use bucket_brigade::local::s3::{EventName, PutOptions, S3Server};
+
+use tokio::time::Instant;
 
 use crate::support::sdk;
 
@@ -153,7 +160,7 @@ async fn a_page_holds_at_most_1000_keys_whatever_is_asked() {
 #[tokio::test]
 async fn a_listing_gives_what_a_ledger_needs() {
     let (server, client) = bucket().await;
-    let time = UNIX_EPOCH + Duration::from_millis(1_700_000_000_900);
+    let time = Timestamp::from_ms(1_700_000_000_900);
     let options = PutOptions {
         last_modified: Some(time),
         storage_class: Some("GLACIER".to_owned()),
@@ -358,7 +365,7 @@ async fn a_multipart_object_has_the_etag_and_the_time_that_s3_gives_it() {
         .key("k")
         .send();
     let id = create.await.unwrap().upload_id.unwrap();
-    let initiated = SystemTime::now();
+    let initiated = SystemClock.now();
 
     let mut parts = Vec::new();
     for (number, bytes) in [(2, vec![b'b'; 10]), (1, vec![b'a'; PART])] {

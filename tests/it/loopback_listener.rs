@@ -3,12 +3,14 @@
 #![cfg(feature = "local")]
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bucket_brigade::local::listener::answer::Answer;
 use bucket_brigade::local::listener::body::{Identity, RecordId};
 use bucket_brigade::local::listener::{Kind, ListenerServer, Options};
 use flate2::{Compression, write::GzEncoder};
+
+use tokio::time::Instant;
 
 use crate::support::sdk::http_client;
 

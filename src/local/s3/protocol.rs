@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
@@ -16,6 +16,7 @@ use super::fault::{Fault, Operation};
 use super::listing::{PAGE_KEYS_MAX, Position, Query, url_encoded};
 use super::store::{self, Refusal, WriteCondition};
 use super::{EventName, Shared};
+use crate::clock::{self, Clock, SystemClock};
 
 /// How long a connection that is to break stays open behind its last byte, so that the byte leaves.
 const BREAK_LINGER: Duration = Duration::from_millis(20);
@@ -223,6 +224,10 @@ fn sorted(metadata: Option<Metadata>) -> BTreeMap<String, String> {
     metadata.unwrap_or_default().into_iter().collect()
 }
 
+fn timestamp(time: clock::Timestamp) -> Timestamp {
+    (UNIX_EPOCH + Duration::from_millis(time.as_ms())).into()
+}
+
 fn length(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
@@ -267,7 +272,7 @@ impl S3 for Protocol {
             content_type: object.content_type.clone(),
             content_encoding: object.content_encoding.clone(),
             e_tag: quoted(&object.etag),
-            last_modified: Some(object.last_modified.into()),
+            last_modified: Some(timestamp(object.last_modified)),
             metadata: metadata(&object),
             storage_class: storage_class(&object),
             version_id: object.version_id.clone(),
@@ -295,7 +300,7 @@ impl S3 for Protocol {
             content_type: object.content_type.clone(),
             content_encoding: object.content_encoding.clone(),
             e_tag: quoted(&object.etag),
-            last_modified: Some(object.last_modified.into()),
+            last_modified: Some(timestamp(object.last_modified)),
             metadata: metadata(&object),
             storage_class: storage_class(&object),
             version_id: object.version_id.clone(),
@@ -316,7 +321,7 @@ impl S3 for Protocol {
         self.fault(Operation::Put, &input.key).await?;
         let condition = write_condition(input.if_match, input.if_none_match.as_ref())?;
         let bytes = received(input.body).await?;
-        let mut object = store::Object::new(bytes, SystemTime::now());
+        let mut object = store::Object::new(bytes, SystemClock.now());
         if let Some(class) = input.storage_class {
             object.storage_class = class.as_str().to_owned();
         }
@@ -350,7 +355,7 @@ impl S3 for Protocol {
         };
         let source = self.object(bucket, key, version_id.as_deref())?;
         check_conditions(&source, input.copy_source_if_match.as_ref(), None)?;
-        let mut object = store::Object::new(source.bytes.clone(), SystemTime::now());
+        let mut object = store::Object::new(source.bytes.clone(), SystemClock.now());
         if let Some(class) = input.storage_class {
             object.storage_class = class.as_str().to_owned();
         }
@@ -365,7 +370,7 @@ impl S3 for Protocol {
         Ok(S3Response::new(CopyObjectOutput {
             copy_object_result: Some(CopyObjectResult {
                 e_tag: quoted(&stored.etag),
-                last_modified: Some(stored.last_modified.into()),
+                last_modified: Some(timestamp(stored.last_modified)),
                 ..CopyObjectResult::default()
             }),
             version_id: stored.version_id.clone(),
@@ -510,7 +515,7 @@ impl S3 for Protocol {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = req.input;
         // The time of initiation is what S3 later gives as the time of last modification.
-        let mut template = store::Object::new(Bytes::new(), SystemTime::now());
+        let mut template = store::Object::new(Bytes::new(), SystemClock.now());
         if let Some(class) = input.storage_class {
             template.storage_class = class.as_str().to_owned();
         }
@@ -597,7 +602,7 @@ impl S3 for Protocol {
         let bucket = req.input.bucket;
         self.shared
             .store()
-            .create_bucket(&bucket, SystemTime::now())?;
+            .create_bucket(&bucket, SystemClock.now())?;
         Ok(S3Response::new(CreateBucketOutput {
             location: Some(format!("/{bucket}")),
         }))
@@ -628,7 +633,7 @@ impl S3 for Protocol {
         let store = self.shared.store();
         let buckets = store.buckets().map(|(name, created)| Bucket {
             name: Some(name.to_owned()),
-            creation_date: Some(created.into()),
+            creation_date: Some(timestamp(created)),
             ..Bucket::default()
         });
         Ok(S3Response::new(ListBucketsOutput {
@@ -690,7 +695,7 @@ fn contents(objects: &[(&str, &Arc<store::Object>)], encode: fn(&str) -> String)
         key: Some(encode(key)),
         e_tag: quoted(&object.etag),
         size: Some(length(object.size())),
-        last_modified: Some(object.last_modified.into()),
+        last_modified: Some(timestamp(object.last_modified)),
         storage_class: Some(object.storage_class.clone().into()),
         ..Object::default()
     };

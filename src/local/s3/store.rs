@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use md5::{Digest, Md5};
 
 use super::listing::{self, Query};
+use crate::clock::Timestamp;
 
 /// Longest key, in bytes of UTF-8.
 pub const KEY_BYTES_MAX: usize = 1_024;
@@ -27,7 +27,7 @@ pub struct Object {
     /// Without quotes.
     pub etag: String,
     /// Whole seconds, as S3 keeps it.
-    pub last_modified: SystemTime,
+    pub last_modified: Timestamp,
     pub storage_class: String,
     /// Set in versioned buckets.
     pub version_id: Option<String>,
@@ -38,7 +38,7 @@ pub struct Object {
 
 impl Object {
     /// An object of these bytes, last modified now, with the ETag that a single PUT gives.
-    pub fn new(bytes: Bytes, now: SystemTime) -> Self {
+    pub fn new(bytes: Bytes, now: Timestamp) -> Self {
         Self {
             etag: hex(&Md5::digest(&bytes)),
             bytes,
@@ -102,7 +102,7 @@ pub enum WriteCondition {
 
 #[derive(Debug)]
 struct Bucket {
-    created: SystemTime,
+    created: Timestamp,
     versioned: bool,
     /// The current object of each key.
     current: BTreeMap<String, Arc<Object>>,
@@ -128,7 +128,7 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn create_bucket(&mut self, bucket: &str, now: SystemTime) -> Result<(), Refusal> {
+    pub fn create_bucket(&mut self, bucket: &str, now: Timestamp) -> Result<(), Refusal> {
         if self.buckets.contains_key(bucket) {
             return Err(Refusal::BucketAlreadyOwnedByYou);
         }
@@ -151,7 +151,7 @@ impl Store {
     }
 
     /// Names and times of creation.
-    pub fn buckets(&self) -> impl Iterator<Item = (&str, SystemTime)> {
+    pub fn buckets(&self) -> impl Iterator<Item = (&str, Timestamp)> {
         self.buckets
             .iter()
             .map(|(name, bucket)| (name.as_str(), bucket.created))
@@ -364,10 +364,9 @@ impl Upload {
     }
 }
 
-/// S3 keeps times of objects in whole seconds.
-pub fn whole_seconds(time: SystemTime) -> SystemTime {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    UNIX_EPOCH + Duration::from_secs(since.as_secs())
+/// S3 keeps the times of objects in whole seconds.
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_secs(time.as_secs())
 }
 
 fn hex(bytes: &[u8]) -> String {
