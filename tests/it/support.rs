@@ -1,4 +1,6 @@
 //! The test kit. Nothing of it ships.
 
 #[cfg(feature = "local")]
+pub mod aws;
+#[cfg(feature = "local")]
 pub mod sdk;

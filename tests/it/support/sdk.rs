@@ -1,6 +1,11 @@
 //! AWS SDK clients for the tests, over the simplest HTTP connector that works on loopback.
 
-use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
+use aws_smithy_async::time::SystemTimeSource;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
@@ -68,20 +73,21 @@ impl HttpConnector for Plain {
 
 /// An S3 client of this endpoint that does not retry.
 pub fn s3(endpoint: &Url) -> aws_sdk_s3::Client {
-    let config = aws_sdk_s3::Config::builder()
+    let config = aws_sdk_s3::config::Builder::from(&shared(endpoint)).force_path_style(true);
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
+/// What every client of this endpoint is made from: any credentials, no retries.
+pub fn shared(endpoint: &Url) -> aws_types::SdkConfig {
+    let credentials = Credentials::new("AKIAANY", "any secret", None, None, "test");
+    aws_types::SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(Credentials::new(
-            "AKIAANY",
-            "any secret",
-            None,
-            None,
-            "test",
-        ))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
         .region(Region::new("us-east-1"))
         .endpoint_url(endpoint.as_str())
-        .force_path_style(true)
-        .retry_config(aws_sdk_s3::config::retry::RetryConfig::disabled())
+        .retry_config(RetryConfig::disabled())
         .http_client(Plain::new())
-        .build();
-    aws_sdk_s3::Client::from_conf(config)
+        .time_source(SystemTimeSource::new())
+        .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
+        .build()
 }
