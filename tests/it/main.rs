@@ -1,4 +1,5 @@
 mod aws_doubles;
 mod embedded_s3;
+mod lambda_emulator;
 mod loopback_listener;
 mod support;

@@ -3,4 +3,6 @@
 #[cfg(feature = "local")]
 pub mod aws;
 #[cfg(feature = "local")]
+pub mod runtime_api;
+#[cfg(feature = "local")]
 pub mod sdk;
