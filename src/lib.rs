@@ -11,15 +11,31 @@
 //!
 //! The modules, in the order in which data flows:
 
-pub mod batch;
-pub mod checkpoint;
-pub mod clock;
-pub mod ledger;
+pub mod failure;
+pub mod rules;
+
 pub mod object;
-pub mod quarantine;
-pub mod queue;
-pub mod sink;
+
 pub mod store;
+pub mod fetch;
+
+pub mod decode;
+pub mod records;
+pub mod shape;
+pub mod batch;
+pub mod assemble;
+
+pub mod sink;
+
+pub mod checkpoint;
+pub mod ledger;
+pub mod queue;
+pub mod quarantine;
+pub mod evidence;
+
+pub mod pipeline;
+
+pub mod clock;
 pub mod token;
 
 #[cfg(feature = "aws")]
