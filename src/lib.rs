@@ -12,6 +12,7 @@
 //! The modules, in the order in which data flows:
 
 pub mod batch;
+pub mod body;
 pub mod checkpoint;
 pub mod clock;
 pub mod ledger;

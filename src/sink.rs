@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::batch::Body;
+use crate::body::Body;
 
 pub mod http;
 pub mod logzio;
