@@ -11,6 +11,7 @@
 //!
 //! The modules, in the order in which data flows:
 
+pub mod backoff;
 pub mod batch;
 pub mod body;
 pub mod checkpoint;
