@@ -172,7 +172,8 @@ impl Assembler {
     }
 
     fn cut(&mut self) {
-        self.ready.extend(self.batcher.cut(self.splitter.position()));
+        self.ready
+            .extend(self.batcher.cut(self.splitter.position()));
     }
 }
 

@@ -137,7 +137,7 @@ impl Batcher {
 
     fn open(&mut self) -> &mut Open {
         self.open.get_or_insert_with(|| Open {
-            body: BodyWriter::new(self.level),
+            body: BodyWriter::new(flate2::Compression::new(self.level)),
             sent: Ranges::new(),
             offsets: Vec::new(),
             kept: Vec::new(),

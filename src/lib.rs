@@ -12,31 +12,38 @@
 //! The modules, in the order in which data flows:
 
 pub mod failure;
+pub mod object;
 pub mod rules;
 
-pub mod object;
-
-pub mod store;
 pub mod fetch;
+pub mod store;
 
 pub mod decode;
 pub mod records;
 pub mod shape;
+
+pub mod body;
+
 pub mod batch;
+
 pub mod assemble;
 
+pub mod backoff;
+pub mod delivery;
 pub mod sink;
+pub mod token;
 
 pub mod checkpoint;
 pub mod ledger;
-pub mod queue;
-pub mod quarantine;
+
 pub mod evidence;
+pub mod quarantine;
+
+pub mod queue;
 
 pub mod pipeline;
 
 pub mod clock;
-pub mod token;
 
 #[cfg(feature = "aws")]
 pub mod aws;

@@ -237,25 +237,25 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             }
         };
         let progress = stream.checkpoint().account.records_read > begun.account.records_read;
-        let failure = if failure.kind.blames_object()
-            && !progress
-            && attempts >= self.bounds.attempts_max
-        {
-            Failure::new(
-                FailureKind::AttemptsExhausted,
-                format!("{attempts} attempts, last: {failure}"),
-            )
-        } else {
-            failure
-        };
+        let failure =
+            if failure.kind.blames_object() && !progress && attempts >= self.bounds.attempts_max {
+                Failure::new(
+                    FailureKind::AttemptsExhausted,
+                    format!("{attempts} attempts, last: {failure}"),
+                )
+            } else {
+                failure
+            };
         match failure.verdict() {
             Verdict::Quarantine => self.quarantine(object, &stream, failure, deadline).await,
             Verdict::Skip => {
-                self.release(&stream, &failure, Duration::ZERO, deadline).await;
+                self.release(&stream, &failure, Duration::ZERO, deadline)
+                    .await;
                 Ingested::Skipped { failure }
             }
             Verdict::Retry | Verdict::Fatal => {
-                self.release(&stream, &failure, self.bounds.lease, deadline).await;
+                self.release(&stream, &failure, self.bounds.lease, deadline)
+                    .await;
                 Ingested::Returned {
                     failure,
                     progress,
@@ -322,7 +322,8 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
                 account,
             },
             Err(error) => {
-                self.release(stream, &error, self.bounds.lease, deadline).await;
+                self.release(stream, &error, self.bounds.lease, deadline)
+                    .await;
                 Ingested::returned(error)
             }
         }

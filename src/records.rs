@@ -65,7 +65,7 @@ impl LineSplitter {
 
     /// The next record that is complete with `plain`, which is advanced past it. `None` when
     /// `plain` is used up; the start of an incomplete line is kept.
-    pub fn pop<'a>(&'a mut self, plain: &mut &'a [u8]) -> Option<Record<'a>> {
+    pub fn pop<'a, 'p: 'a>(&'a mut self, plain: &mut &'p [u8]) -> Option<Record<'a>> {
         self.clear_given();
         loop {
             let Some(end) = memchr::memchr(b'\n', plain) else {
@@ -111,7 +111,8 @@ impl LineSplitter {
             return;
         };
         let room = self.room() - self.carry.len();
-        self.carry.extend_from_slice(&plain[..plain.len().min(room)]);
+        self.carry
+            .extend_from_slice(&plain[..plain.len().min(room)]);
         self.carry_length += plain.len() as u64;
         self.carry_ends_in_cr = *last == b'\r';
     }

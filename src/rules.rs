@@ -72,7 +72,10 @@ mod tests {
     #[test]
     fn folder_markers_and_empty_objects_are_skipped() {
         assert_eq!(not_a_log("logs/", Some(0)), Some(NotALog::FolderMarker));
-        assert_eq!(not_a_log("logs_$folder$", Some(0)), Some(NotALog::FolderMarker));
+        assert_eq!(
+            not_a_log("logs_$folder$", Some(0)),
+            Some(NotALog::FolderMarker)
+        );
         assert_eq!(not_a_log("logs/a.gz", Some(0)), Some(NotALog::Empty));
     }
 

@@ -229,7 +229,11 @@ fn cut_long_strings(json: &[u8], chars_max: usize, out: &mut Vec<u8>) -> bool {
             .get(end + 1..)
             .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b':'));
         // A character is at least one byte, so most strings need no counting.
-        let length = if text.len() > chars_max { count_chars(text) } else { 0 };
+        let length = if text.len() > chars_max {
+            count_chars(text)
+        } else {
+            0
+        };
         if length > chars_max && !is_name {
             let marker = cut_marker(length as u64, "characters");
             let kept = chars_max.saturating_sub(marker.len());

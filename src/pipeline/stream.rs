@@ -14,9 +14,9 @@ use futures_util::stream::FuturesUnordered;
 use super::{Deadline, Pipeline};
 use crate::assemble::Assembler;
 use crate::batch::{Batch, KeptBecause};
+use crate::body::Body;
 use crate::checkpoint::{Account, Checkpoint, Position, Ranges, Window};
 use crate::clock::Clock;
-use crate::body::Body;
 use crate::decode::DecodeError;
 use crate::delivery::{Delivered, TimeLimits, Unfinished, deliver};
 use crate::evidence::{KeptRecord, records_entry};
@@ -197,9 +197,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
     }
 
     fn time_left(&self) -> Duration {
-        self.deadline
-            .stop_at
-            .since(self.pipeline.ports.clock.now())
+        self.deadline.stop_at.since(self.pipeline.ports.clock.now())
     }
 
     /// Writes the checkpoint, or renews the lease if there is nothing new to say.
