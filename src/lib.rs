@@ -47,3 +47,5 @@ pub mod clock;
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "local")]
+pub mod local;

@@ -1,1 +1,3 @@
-
+mod embedded_s3;
+mod loopback_listener;
+mod support;

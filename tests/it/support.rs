@@ -1,0 +1,4 @@
+//! The test kit. Nothing of it ships.
+
+#[cfg(feature = "local")]
+pub mod sdk;
