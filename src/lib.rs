@@ -15,6 +15,8 @@ pub mod failure;
 pub mod object;
 pub mod rules;
 
+pub mod event;
+
 pub mod fetch;
 pub mod store;
 
