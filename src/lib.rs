@@ -45,6 +45,8 @@ pub mod queue;
 
 pub mod pipeline;
 
+pub mod reconcile;
+
 pub mod clock;
 
 #[cfg(feature = "aws")]
