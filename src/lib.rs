@@ -16,6 +16,7 @@ pub mod batch;
 pub mod body;
 pub mod checkpoint;
 pub mod clock;
+pub mod delivery;
 pub mod ledger;
 pub mod object;
 pub mod quarantine;

@@ -1,1 +1,4 @@
-
+mod delivery;
+mod raw_listener;
+mod sink_answers;
+mod sink_contract;
