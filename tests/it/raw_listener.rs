@@ -121,6 +121,7 @@ pub fn client() -> Client {
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
+        .connect_timeout(Duration::from_secs(1))
         .build()
         .unwrap()
 }
