@@ -4,7 +4,7 @@
 //! cut in halves while it is too large; cut down to the record that the endpoint refuses. A record
 //! that was accepted is never sent again.
 //!
-//! Deciding is [`Work`]'s part, which knows neither time nor network; [`deliver`] asks and waits.
+//! Deciding is `Work`'s part, which knows neither time nor network; [`deliver`] asks and waits.
 
 use std::time::Duration;
 
