@@ -207,3 +207,191 @@ fn take(
         Shaped::TooLong => batcher.keep(&record, KeptBecause::TooLong),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::body::Body;
+    use crate::checkpoint::{Account, Window};
+
+    fn limits(batch_bytes_max: usize) -> Limits {
+        Limits {
+            batch_bytes_max,
+            record_bytes_max: 64,
+            level: 6,
+        }
+    }
+
+    fn logzio() -> Shape {
+        Shape {
+            json_only: true,
+            record_bytes_max: Some(40_000),
+            field_chars_max: Some(40),
+            source: None,
+        }
+    }
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(plain).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    type Assembled = (Vec<Batch>, Result<Position, DecodeError>);
+
+    fn assemble(mut assembler: Assembler, input: &[u8], step: usize) -> Assembled {
+        let mut batches = Vec::new();
+        let mut drain = |assembler: &mut Assembler, mut rest: &[u8]| loop {
+            let taken = assembler.push(rest)?;
+            rest = &rest[taken..];
+            let before = batches.len();
+            batches.extend(std::iter::from_fn(|| assembler.pop()));
+            if rest.is_empty() && batches.len() == before {
+                return Ok(());
+            }
+        };
+        let pushed = input
+            .chunks(step)
+            .try_for_each(|piece| drain(&mut assembler, piece));
+        let end = pushed.and_then(|()| assembler.finish());
+        batches.extend(std::iter::from_fn(|| assembler.pop()));
+        (batches, end)
+    }
+
+    fn lines(batches: &[Batch]) -> Vec<Vec<u8>> {
+        batches
+            .iter()
+            .flat_map(|batch| {
+                let plain = batch.body.plain();
+                Body::records_of(&plain)
+                    .map(<[u8]>::to_vec)
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    fn plain_strategy() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            4 => "\\{\"a\":[0-9]{1,12}\\}",
+            2 => "[ -~]{0,30}",
+            1 => "[a-z]{60,90}",
+            1 => Just(String::new()),
+        ];
+        (proptest::collection::vec(line, 0..200), any::<bool>()).prop_map(|(lines, ends)| {
+            let mut plain = lines.join("\n").into_bytes();
+            if ends {
+                plain.push(b'\n');
+            }
+            plain
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn chunking_never_changes_the_batches(
+            plain in plain_strategy(),
+            step in 1_usize..300,
+            batch_bytes in 100_usize..2_000,
+            compressed in any::<bool>(),
+        ) {
+            let input = if compressed { gzip(&plain) } else { plain };
+            let new = || Assembler::new(limits(batch_bytes), logzio(), &Checkpoint::default());
+            let (whole, whole_end) = assemble(new(), &input, input.len().max(1));
+            let (pieces, pieces_end) = assemble(new(), &input, step);
+            prop_assert_eq!(whole, pieces);
+            prop_assert_eq!(whole_end, pieces_end);
+        }
+
+        #[test]
+        fn batches_cover_the_object_without_gap_or_overlap_and_keep_their_limit(
+            plain in plain_strategy(),
+            batch_bytes in 100_usize..2_000,
+        ) {
+            let assembler = Assembler::new(limits(batch_bytes), logzio(), &Checkpoint::default());
+            let (batches, end) = assemble(assembler, &gzip(&plain), 97);
+            let end = end.unwrap();
+            let mut at = Position::default();
+            let mut sent = Ranges::new();
+            for batch in &batches {
+                prop_assert_eq!(batch.start, at);
+                at = batch.end;
+                prop_assert!(batch.body.plain_bytes as usize <= batch_bytes || batch.body.records == 1);
+                prop_assert_eq!(batch.body.records, batch.sent.count());
+                for (ordinal, offset) in batch.offsets.iter().enumerate() {
+                    let position = batch.position_of(ordinal as u64).unwrap();
+                    prop_assert_eq!(position.offset, batch.start.offset + u64::from(*offset));
+                    let at = position.offset as usize;
+                    prop_assert!(at == 0 || plain[at - 1] == b'\n');
+                }
+                sent.extend(&batch.sent);
+            }
+            prop_assert_eq!(sent, Ranges::from(0..end.record));
+            prop_assert_eq!(end.offset, plain.len() as u64);
+        }
+
+        #[test]
+        fn going_on_from_any_answers_sends_the_rest_and_nothing_twice(
+            plain in plain_strategy(),
+            batch_bytes in 100_usize..1_000,
+            other_batch_bytes in 100_usize..1_000,
+            answered in proptest::collection::vec(any::<bool>(), 1..40),
+            partly in any::<proptest::sample::Index>(),
+        ) {
+            let assembler = Assembler::new(limits(batch_bytes), logzio(), &Checkpoint::default());
+            let (batches, end) = assemble(assembler, &plain, 1_000);
+            let mut window = Window::new(Checkpoint::default());
+            let mut first = Ranges::new();
+            for (batch, is_answered) in batches.iter().zip(answered.iter().cycle()) {
+                window.launch(batch.end);
+                let records = if *is_answered {
+                    batch.sent.clone()
+                } else {
+                    let some = partly.index(batch.body.records as usize + 1) as u64;
+                    batch.sent.at_ordinals(&Ranges::from(0..some))
+                };
+                first.extend(&records);
+                let account = Account { records_read: records.count(), ..Account::default() };
+                window.answer(&records, &account);
+            }
+            let checkpoint = window.checkpoint();
+            let again = Assembler::new(limits(other_batch_bytes), logzio(), checkpoint);
+            let (rest, again_end) = assemble(again, &plain, 777);
+            prop_assert_eq!(&again_end, &end);
+            let mut second = Ranges::new();
+            for batch in &rest {
+                second.extend(&batch.sent);
+            }
+            prop_assert_eq!(first.count(), checkpoint.account.records_read);
+            prop_assert_eq!(first.count() + second.count(), end.unwrap().record);
+            first.extend(&second);
+            prop_assert_eq!(first.pieces() <= 1, true);
+        }
+    }
+
+    #[test]
+    fn a_truncated_gzip_gives_its_complete_records_and_an_error() {
+        let plain: String = (0..5_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        let input = gzip(plain.as_bytes());
+        let assembler = Assembler::new(limits(1_000), logzio(), &Checkpoint::default());
+        let (batches, end) = assemble(assembler, &input[..input.len() / 2], 100);
+        assert!(matches!(end, Err(DecodeError::Truncated { .. })), "{end:?}");
+        let lines = lines(&batches);
+        assert!(lines.len() > 1_000, "{}", lines.len());
+        for (n, line) in lines.iter().enumerate() {
+            assert_eq!(*line, format!("{{\"n\":{n}}}").into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_thousandfold_expansion_comes_out_batch_by_batch() {
+        let input = gzip(&b"{\"a\":0}\n".repeat(1_000_000));
+        let mut assembler = Assembler::new(limits(10_000), logzio(), &Checkpoint::default());
+        let taken = assembler.push(&input).unwrap();
+        assert!(taken < input.len(), "a push stops at the first batch");
+        assert!(assembler.pop().is_some());
+    }
+}

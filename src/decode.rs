@@ -365,3 +365,182 @@ impl Header {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use flate2::{Compression, GzBuilder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn member(plain: &[u8], level: u32) -> Vec<u8> {
+        let mut gzip = GzBuilder::new().write(Vec::new(), Compression::new(level));
+        gzip.write_all(plain).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    /// Decodes in pieces of `step` bytes into room for `room` bytes at a time.
+    fn decode(input: &[u8], step: usize, room: usize) -> (Vec<u8>, Result<(), DecodeError>) {
+        let mut decoder = Decoder::new();
+        let mut all = Vec::new();
+        let mut plain = Vec::with_capacity(room.max(MAGIC_BYTES_MAX));
+        for piece in input.chunks(step.max(1)) {
+            let mut rest = piece;
+            loop {
+                let pushed = decoder.push(rest, &mut plain);
+                let was_full = plain.len() == plain.capacity();
+                all.append(&mut plain);
+                match pushed {
+                    Ok(taken) => rest = &rest[taken..],
+                    Err(error) => return (all, Err(error)),
+                }
+                if rest.is_empty() && !was_full {
+                    break;
+                }
+            }
+        }
+        let end = decoder.finish(&mut plain);
+        all.append(&mut plain);
+        (all, end)
+    }
+
+    fn plain_strategy() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..2_000),
+            proptest::collection::vec(proptest::sample::select(b"ab\n{}".to_vec()), 0..20_000),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_members_in_any_pieces_give_the_same_plain_bytes(
+            plains in proptest::collection::vec(plain_strategy(), 1..5),
+            level in 0_u32..10,
+            step in 1_usize..5_000,
+            room in 10_usize..5_000,
+            padding in 0_usize..600,
+        ) {
+            prop_assume!(!plains.concat().starts_with(b"\x1f\x8b"));
+            let mut input: Vec<u8> = plains.iter().flat_map(|plain| member(plain, level)).collect();
+            input.extend(vec![0; padding]);
+            prop_assert_eq!(decode(&input, step, room), (plains.concat(), Ok(())));
+        }
+
+        #[test]
+        fn every_truncation_of_a_gzip_is_an_error_and_its_plain_bytes_a_prefix(
+            plain in plain_strategy(),
+            cut in any::<proptest::sample::Index>(),
+            step in 1_usize..5_000,
+        ) {
+            prop_assume!(!plain.starts_with(b"\x1f\x8b"));
+            let input = member(&plain, 6);
+            // Less than the magic number is plain: two bytes are needed to know better.
+            let cut = 2 + cut.index(input.len() - 2);
+            let (decoded, end) = decode(&input[..cut], step, 100);
+            prop_assert!(plain.starts_with(&decoded));
+            prop_assert_eq!(end, Err(DecodeError::Truncated { input_bytes: cut as u64 }));
+        }
+
+        #[test]
+        fn a_flipped_bit_anywhere_in_data_or_trailer_never_gives_other_bytes_as_a_success(
+            plain in proptest::collection::vec(any::<u8>(), 1..500),
+            at in any::<proptest::sample::Index>(),
+            bit in 0_u8..8,
+        ) {
+            prop_assume!(!plain.starts_with(b"\x1f\x8b"));
+            let mut input = member(&plain, 6);
+            let at = 10 + at.index(input.len() - 10);
+            input[at] ^= 1 << bit;
+            let (decoded, end) = decode(&input, 1_000, 1_000);
+            // A few bits of a Huffman table are free: another table, the same bytes.
+            prop_assert!(end.is_err() || decoded == plain, "decoded {} bytes", decoded.len());
+        }
+
+        #[test]
+        fn what_is_not_compressed_goes_through(plain in plain_strategy(), step in 1_usize..3_000) {
+            prop_assume!(matches!(sniff(&plain), Magic::Plain));
+            prop_assert_eq!(decode(&plain, step, 64), (plain, Ok(())));
+        }
+    }
+
+    #[test]
+    fn an_empty_member_between_others_and_padding_after_the_last_are_no_damage() {
+        let input = [
+            member(b"a\n", 6),
+            member(b"", 6),
+            member(b"b\n", 1),
+            vec![0; 512],
+        ]
+        .concat();
+        assert_eq!(decode(&input, 7, 64), (b"a\nb\n".to_vec(), Ok(())));
+    }
+
+    #[test]
+    fn bytes_after_the_last_member_that_are_no_member_are_damage() {
+        let input = [member(b"a\n", 6), b"tail".to_vec()].concat();
+        let (plain, end) = decode(&input, 100, 64);
+        assert_eq!(plain, b"a\n");
+        assert!(matches!(end, Err(DecodeError::Corrupt { .. })), "{end:?}");
+    }
+
+    #[test]
+    fn a_header_with_every_optional_part_is_read_and_its_checksum_checked() {
+        let mut input = GzBuilder::new()
+            .extra(b"extra".to_vec())
+            .filename("a.log")
+            .comment("none")
+            .write(Vec::new(), Compression::fast());
+        input.write_all(b"a\n").unwrap();
+        let mut input = input.finish().unwrap();
+        assert_eq!(decode(&input, 1, 64), (b"a\n".to_vec(), Ok(())));
+
+        // FHCRC (RFC 1952, section 2.3.1): the low half of the CRC-32 of the header before it.
+        let header_bytes = input.len() - member(b"a\n", 1).len() + 10;
+        input[3] |= FHCRC;
+        let mut crc = Crc::new();
+        crc.update(&input[..header_bytes]);
+        let check = (crc.sum() as u16).to_le_bytes();
+        input.splice(header_bytes..header_bytes, check);
+        assert_eq!(decode(&input, 1, 64), (b"a\n".to_vec(), Ok(())));
+        input[header_bytes] ^= 1;
+        let (_, end) = decode(&input, 1, 64);
+        assert!(matches!(end, Err(DecodeError::Corrupt { .. })), "{end:?}");
+    }
+
+    #[test]
+    fn wrong_crc_and_wrong_length_are_named() {
+        let good = member(b"abc\n", 6);
+        for (from_end, reason) in [(8, "wrong CRC-32"), (4, "wrong length")] {
+            let mut input = good.clone();
+            let at = input.len() - from_end;
+            input[at] ^= 1;
+            let (plain, end) = decode(&input, 1_000, 64);
+            assert_eq!(plain, b"abc\n");
+            let Err(DecodeError::Corrupt { reason: found, .. }) = end else {
+                panic!("{end:?}");
+            };
+            assert_eq!(found, reason);
+        }
+    }
+
+    #[test]
+    fn containers_that_are_not_read_are_named_and_never_taken_for_lines() {
+        let nested = member(&member(b"a\n", 6), 6);
+        for (input, format) in [
+            (nested.as_slice(), "gzip inside gzip"),
+            (b"PAR1\x15\x04\x15\x08\x15\x08\x4c", "Parquet"),
+            (b"\x28\xb5\x2f\xfd\x24\x00\x01\x00\x00\x99\xe9", "zstd"),
+            (b"BZh91AY&SY\x00\x00", "bzip2"),
+            (b"PK\x03\x04\x14\x00\x00\x00\x08\x00", "zip"),
+        ] {
+            for step in [1, 3, 100] {
+                let (plain, end) = decode(input, step, 64);
+                // One byte of a magic number can be out before the second is there; no line ends.
+                assert!(plain.len() < 2, "{format}: {plain:?}");
+                assert_eq!(end, Err(DecodeError::Unsupported { format }));
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! cut in halves while it is too large; cut down to the record that the endpoint refuses. A record
 //! that was accepted is never sent again.
 //!
-//! Deciding is [`Work`]'s part, which knows neither time nor network; [`deliver`] asks and waits.
+//! Deciding is `Work`'s part, which knows neither time nor network; [`deliver`] asks and waits.
 
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ pub struct Unidentified {
 pub enum Unfinished {
     /// Time ran out. The rest may be delivered later, if the endpoint said so after this long.
     Retry {
-        /// None if no request failed before.
+        /// What the last request failed with. None if it did not fail, or there was none.
         reason: Option<RetryReason>,
         after: Option<Duration>,
     },
@@ -220,6 +220,7 @@ impl Work {
             }
         }
         self.failures = 0;
+        self.last_failure = None;
         Step::Go
     }
 
@@ -287,6 +288,7 @@ impl Work {
 
     fn finish(self) -> Delivered {
         let delivered = self.delivered;
+        debug_assert!(delivered.refused.is_sorted_by(|a, b| a.0 < b.0));
         debug_assert_eq!(
             delivered.records_accepted() + delivered.records_refused(),
             delivered.answered().count(),

@@ -1,6 +1,7 @@
 //! Every failure, and the verdict of each. The only such table: the README shows the same one.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::decode::DecodeError;
 use crate::ledger::LedgerError;
@@ -115,6 +116,8 @@ failure_kinds! {
 pub struct Failure {
     pub kind: FailureKind,
     pub detail: String,
+    /// How long the other side asked to be left alone.
+    pub after: Option<Duration>,
 }
 
 impl Failure {
@@ -122,6 +125,7 @@ impl Failure {
         Self {
             kind,
             detail: detail.into(),
+            after: None,
         }
     }
 

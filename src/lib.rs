@@ -45,8 +45,6 @@ pub mod queue;
 
 pub mod pipeline;
 
-pub mod reconcile;
-
 pub mod clock;
 
 #[cfg(feature = "aws")]

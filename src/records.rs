@@ -172,3 +172,119 @@ fn strip_line(line: &[u8], start: Position) -> &[u8] {
         line
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAX: usize = 50;
+
+    /// What the records of `plain` are, by a definition that holds all of it in memory.
+    fn reference(plain: &[u8]) -> Vec<(Vec<u8>, u64)> {
+        let plain = plain.strip_prefix(BYTE_ORDER_MARK).unwrap_or(plain);
+        plain
+            .split(|byte| *byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .filter(|line| !line.is_empty())
+            .map(|line| (line[..line.len().min(MAX)].to_vec(), line.len() as u64))
+            .collect()
+    }
+
+    fn split(plain: &[u8], steps: &[usize]) -> (Vec<(Vec<u8>, u64)>, Vec<Position>, Position) {
+        let mut splitter = LineSplitter::new(MAX);
+        let (mut records, mut positions) = (Vec::new(), Vec::new());
+        let mut rest = plain;
+        let mut steps = steps.iter().cycle();
+        while !rest.is_empty() {
+            let step = steps.next().map_or(1, |step| *step).clamp(1, rest.len());
+            let (mut piece, later) = rest.split_at(step);
+            rest = later;
+            while let Some(record) = splitter.pop(&mut piece) {
+                records.push((record.bytes.to_vec(), record.length));
+                positions.push(record.position);
+            }
+        }
+        if let Some(record) = splitter.finish() {
+            records.push((record.bytes.to_vec(), record.length));
+            positions.push(record.position);
+        }
+        (records, positions, splitter.position())
+    }
+
+    fn plain_strategy() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => Just(b"\n".to_vec()),
+            2 => Just(b"\r\n".to_vec()),
+            1 => Just(b"\r".to_vec()),
+            1 => Just(BYTE_ORDER_MARK.to_vec()),
+            4 => proptest::collection::vec(any::<u8>(), 0..12),
+            1 => proptest::collection::vec(Just(b'x'), 45..120),
+            1 => Just("é日\u{2028}\u{85}\x0b\x0c\x1c".as_bytes().to_vec()),
+        ];
+        proptest::collection::vec(piece, 0..30).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_records(
+            plain in plain_strategy(),
+            steps in proptest::collection::vec(1_usize..40, 1..8),
+        ) {
+            let (records, positions, end) = split(&plain, &steps);
+            prop_assert_eq!(&records, &reference(&plain));
+            prop_assert_eq!(end.record, records.len() as u64);
+            prop_assert_eq!(end.offset, plain.len() as u64);
+            for (index, (position, (bytes, _))) in positions.iter().zip(&records).enumerate() {
+                prop_assert_eq!(position.record, index as u64);
+                let from = &plain[position.offset as usize..];
+                let from = if position.offset == 0 {
+                    from.strip_prefix(BYTE_ORDER_MARK).unwrap_or(from)
+                } else {
+                    from
+                };
+                prop_assert!(from.starts_with(bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn crlf_no_final_newline_and_empty_lines_give_the_right_count() {
+        let (records, ..) = split(b"a\r\n\r\n\nb\n\n\nc", &[1]);
+        assert_eq!(
+            records,
+            [(b"a".to_vec(), 1), (b"b".to_vec(), 1), (b"c".to_vec(), 1)]
+        );
+        assert_eq!(split(b"\n\n\r\n", &[2]).0, []);
+        assert_eq!(split(b"", &[1]).0, []);
+    }
+
+    #[test]
+    fn only_a_line_feed_separates_records() {
+        let text = "a\u{2028}b\u{85}c\x0bd\x0ce\x1cf\rg\n";
+        let (records, ..) = split(text.as_bytes(), &[3]);
+        assert_eq!(records.len(), 1);
+    }
+
+    #[test]
+    fn a_line_over_the_limit_keeps_its_start_and_its_length_and_the_rest_goes_on() {
+        let plain = [
+            vec![b'x'; MAX + 1],
+            b"\r\nb\n".to_vec(),
+            vec![b'y'; MAX],
+            b"\r\n".to_vec(),
+        ];
+        for step in [1, 7, 1_000] {
+            let (records, ..) = split(&plain.concat(), &[step]);
+            assert_eq!(
+                records,
+                [
+                    (vec![b'x'; MAX], MAX as u64 + 1),
+                    (b"b".to_vec(), 1),
+                    (vec![b'y'; MAX], MAX as u64),
+                ]
+            );
+        }
+    }
+}

@@ -312,3 +312,232 @@ fn is_surrogate(text: &[u8], at: usize, third: &[u8]) -> bool {
     matches!(text.get(at + 2), Some(b'd' | b'D'))
         && text.get(at + 3).is_some_and(|digit| third.contains(digit))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::checkpoint::Position;
+
+    fn record(bytes: &[u8]) -> Record<'_> {
+        Record {
+            bytes,
+            position: Position::default(),
+            length: bytes.len() as u64,
+        }
+    }
+
+    fn logzio() -> Shape {
+        Shape {
+            json_only: true,
+            record_bytes_max: Some(500_000),
+            field_chars_max: Some(32_700),
+            source: None,
+        }
+    }
+
+    fn shaped(shape: &Shape, bytes: &[u8]) -> (&'static str, Vec<u8>) {
+        let mut scratch = Vec::new();
+        match shape.shape(&record(bytes), &mut scratch) {
+            Shaped::Unchanged(out) => ("unchanged", out.to_vec()),
+            Shaped::Edited(out) => ("edited", out.to_vec()),
+            Shaped::Cut(out) => ("cut", out.to_vec()),
+            Shaped::TooLong => ("too long", Vec::new()),
+        }
+    }
+
+    fn field(json: &[u8], name: &str) -> String {
+        let value: Value = serde_json::from_slice(json).expect("valid JSON");
+        value[name].as_str().expect("a string").to_owned()
+    }
+
+    #[test]
+    fn a_json_object_goes_out_as_it_came_also_where_it_only_looks_like_one() {
+        let odd = b"{\"b\":1e400, \"a\":1506702504433000200,\"b\":\"\\ud800\"} ".trim_ascii();
+        assert_eq!(shaped(&logzio(), odd), ("unchanged", odd.to_vec()));
+        assert_eq!(
+            shaped(&logzio(), b"{oops}"),
+            ("unchanged", b"{oops}".to_vec())
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_object_goes_out_as_a_message() {
+        for text in [
+            "plain text",
+            "[1,2]",
+            "\"x\"",
+            "a\tb \"c\" \\d \u{1} é日",
+            "{\"a\":1} tail",
+        ] {
+            let (how, out) = shaped(&logzio(), text.as_bytes());
+            assert_eq!(how, "edited");
+            assert_eq!(field(&out, "message"), text);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_replaced_and_the_original_is_kept() {
+        let (how, out) = shaped(&logzio(), b"{\"a\":\"\xff\"}");
+        assert_eq!((how, field(&out, "a")), ("cut", "\u{fffd}".to_owned()));
+        let (how, out) = shaped(&logzio(), b"text \xff");
+        assert_eq!(
+            (how, field(&out, "message")),
+            ("cut", "text \u{fffd}".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_nul_makes_a_record_a_message() {
+        let (how, out) = shaped(&logzio(), b"{\"a\":\"\0\"}");
+        assert_eq!(
+            (how, field(&out, "message")),
+            ("edited", "{\"a\":\"\0\"}".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_field_of_32_700_characters_goes_and_one_more_is_cut_to_it_with_its_length() {
+        for (escape, chars) in [
+            ("x", 1),
+            ("é", 1),
+            ("\\n", 1),
+            ("\\u00e9", 1),
+            ("\\ud83d\\ude00", 1),
+        ] {
+            let at_limit = format!("{{\"a\":\"{}\",\"n\":12}}", escape.repeat(32_700 / chars));
+            let (_, out) = shaped(&logzio(), at_limit.as_bytes());
+            assert_eq!(out, at_limit.as_bytes());
+
+            let over = format!("{{\"a\":\"{}\",\"n\":12}}", escape.repeat(32_701 / chars));
+            let (how, out) = shaped(&logzio(), over.as_bytes());
+            assert_eq!(how, "cut");
+            let value = field(&out, "a");
+            assert_eq!(value.chars().count(), 32_700, "{escape}");
+            assert!(value.ends_with("...[cut, 32701 characters]"));
+            assert!(out.ends_with(b",\"n\":12}"));
+        }
+    }
+
+    #[test]
+    fn a_record_over_the_limit_in_short_fields_goes_as_a_cut_message() {
+        let fields: Vec<String> = (0..40)
+            .map(|n| format!("\"f{n}\":\"{}\"", "x".repeat(15_000)))
+            .collect();
+        let long = format!("{{{}}}", fields.join(","));
+        let (how, out) = shaped(&logzio(), long.as_bytes());
+        assert_eq!(how, "cut");
+        let message = field(&out, "message");
+        assert_eq!(message.chars().count(), 32_700);
+        assert!(message.ends_with(&format!("...[cut, {} bytes]", long.len())));
+    }
+
+    #[test]
+    fn a_record_of_which_only_the_start_is_held_goes_as_a_cut_message_or_not_at_all() {
+        let start = Record {
+            length: 100_000_000,
+            ..record(b"{\"a\":\"xxxx")
+        };
+        let mut scratch = Vec::new();
+        let Shaped::Cut(out) = logzio().shape(&start, &mut scratch) else {
+            panic!("not cut");
+        };
+        assert_eq!(
+            field(out, "message"),
+            "{\"a\":\"xxxx...[cut, 100000000 bytes]"
+        );
+        assert_eq!(
+            Shape::default().shape(&start, &mut scratch),
+            Shaped::TooLong
+        );
+    }
+
+    #[test]
+    fn the_source_field_goes_in_front_and_the_rest_stays_byte_for_byte() {
+        let shape = Shape {
+            source: Some("b/dir a/k\"é".into()),
+            ..logzio()
+        };
+        for (object, expected) in [
+            (
+                "{ \"z\":1.50,\"a\":2}",
+                "{\"s3_object_key\":\"b/dir a/k\\\"é\", \"z\":1.50,\"a\":2}",
+            ),
+            ("{ }", "{\"s3_object_key\":\"b/dir a/k\\\"é\" }"),
+            (
+                "text",
+                "{\"s3_object_key\":\"b/dir a/k\\\"é\",\"message\":\"text\"}",
+            ),
+        ] {
+            let (how, out) = shaped(&shape, object.as_bytes());
+            assert_eq!(
+                (how, String::from_utf8_lossy(&out).as_ref()),
+                ("edited", expected)
+            );
+        }
+    }
+
+    #[test]
+    fn an_endpoint_of_lines_gets_them_as_they_are() {
+        for bytes in [&b"text \xff\0"[..], b"{\"a\":1}", b"  "] {
+            assert_eq!(
+                shaped(&Shape::default(), bytes),
+                ("unchanged", bytes.to_vec())
+            );
+        }
+    }
+
+    fn json_strategy() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+            "[a\"\\\\é😀]{0,60}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[a\"b\\\\]{0,40}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn longest_string(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.chars().count(),
+            Value::Array(values) => values.iter().map(longest_string).max().unwrap_or(0),
+            Value::Object(map) => map.values().map(longest_string).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_never_yields_invalid_json_or_a_longer_field(
+            value in proptest::collection::btree_map("[a-z\"]{0,40}", json_strategy(), 0..5),
+            max in 24_usize..40,
+        ) {
+            let value = Value::Object(value.into_iter().collect());
+            let shape = Shape { field_chars_max: Some(max), record_bytes_max: None, ..logzio() };
+            let text = serde_json::to_string(&value).unwrap();
+            let (how, out) = shaped(&shape, text.as_bytes());
+            let out: Value = serde_json::from_slice(&out).expect("valid JSON");
+            if longest_string(&value) <= max {
+                prop_assert_eq!(out, value);
+            } else {
+                prop_assert_eq!(how, "cut");
+                prop_assert!(longest_string(&out) <= max.max(30), "{}", longest_string(&out));
+            }
+        }
+
+        #[test]
+        fn any_bytes_become_a_message_that_parses(bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
+            prop_assume!(!looks_like_object(&bytes));
+            let (_, out) = shaped(&logzio(), &bytes);
+            prop_assert_eq!(field(&out, "message"), String::from_utf8_lossy(&bytes));
+        }
+    }
+}

@@ -50,7 +50,8 @@ pub enum RefusalReason {
     Malformed,
     /// Over the endpoint's limit for one record.
     Oversized,
-    /// Refused alone, after its batch was bisected.
+    /// Refused for a reason that only the endpoint knows: alone after its batch was bisected, or
+    /// together with all others.
     Refused,
 }
 

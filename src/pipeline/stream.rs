@@ -414,12 +414,15 @@ async fn keep<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
 
 fn unfinished(unfinished: &Unfinished) -> Failure {
     match unfinished {
-        Unfinished::Retry { reason, .. } => {
+        Unfinished::Retry { reason, after } => {
             let detail = reason.as_ref().map_or_else(
                 || "no time was left for the request".to_owned(),
                 ToString::to_string,
             );
-            Failure::new(FailureKind::EndpointUnavailable, detail)
+            Failure {
+                after: *after,
+                ..Failure::new(FailureKind::EndpointUnavailable, detail)
+            }
         }
         Unfinished::Fatal { reason } => Failure::new(FailureKind::EndpointRefused, reason),
     }

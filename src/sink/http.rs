@@ -21,7 +21,9 @@ pub struct HttpSink<T> {
 }
 
 impl<T: TokenSource> HttpSink<T> {
-    /// `client` follows no redirects. `endpoint` is used as it is, path and query included.
+    /// `client` follows no redirects and has a time-out for connecting of its own, as for
+    /// [`LogzioSink`](super::logzio::LogzioSink). `endpoint` is used as it is, path and query
+    /// included.
     pub fn new(client: Client, endpoint: Url, token: Option<T>) -> Self {
         Self {
             client,

@@ -31,8 +31,9 @@ pub struct LogzioSink<T> {
 }
 
 impl<T: TokenSource> LogzioSink<T> {
-    /// `client` follows no redirects: they would carry the token elsewhere. A query that `endpoint`
-    /// brings is replaced.
+    /// `client` follows no redirects, which would carry the token elsewhere, and has a time-out for
+    /// connecting of its own, so that an endpoint out of reach is told from one that may have taken
+    /// the records. A query that `endpoint` brings is replaced.
     pub fn new(client: Client, mut endpoint: Url, log_type: &str, token: T) -> Self {
         endpoint
             .query_pairs_mut()

@@ -11,7 +11,7 @@ use super::{Answer, Refusals, RetryReason, Sink};
 use crate::body::Body;
 
 /// Judges a body by its records.
-type Judge = Box<dyn Fn(&[&[u8]]) -> Answer + Send + Sync>;
+type Judge = Box<dyn Fn(&[&[u8]]) -> Reply + Send + Sync>;
 
 /// One answer, as it was planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +72,9 @@ impl MemorySink {
     }
 
     /// Answers each body as `judge` says of its records.
-    pub fn judging(judge: impl Fn(&[&[u8]]) -> Answer + Send + Sync + 'static) -> Self {
+    pub fn judging<R: Into<Reply>>(judge: impl Fn(&[&[u8]]) -> R + Send + Sync + 'static) -> Self {
         Self {
-            judge: Some(Box::new(judge)),
+            judge: Some(Box::new(move |records| judge(records).into())),
             ..Self::default()
         }
     }
@@ -108,7 +108,7 @@ impl MemorySink {
         state.requests += 1;
         let reply = state.replies.pop_front().unwrap_or_else(|| {
             let judged = self.judge.as_ref().map(|judge| judge(&records));
-            judged.unwrap_or(Answer::Accepted).into()
+            judged.unwrap_or_else(|| Answer::Accepted.into())
         });
         let taken = (0_u64..)
             .zip(&records)
