@@ -20,6 +20,7 @@ pub mod quarantine;
 pub mod queue;
 pub mod sink;
 pub mod store;
+pub mod tls;
 pub mod token;
 
 #[cfg(feature = "aws")]
