@@ -17,11 +17,14 @@ pub mod rules;
 
 pub mod event;
 
-pub mod fetch;
 pub mod store;
 
+pub mod fetch;
+
 pub mod decode;
+
 pub mod records;
+
 pub mod shape;
 
 pub mod body;
@@ -30,22 +33,27 @@ pub mod batch;
 
 pub mod assemble;
 
-pub mod backoff;
-pub mod delivery;
 pub mod sink;
-pub mod token;
+
+pub mod delivery;
+
+pub mod backoff;
 
 pub mod checkpoint;
+
 pub mod ledger;
 
-pub mod evidence;
 pub mod quarantine;
 
-pub mod queue;
+pub mod evidence;
 
 pub mod pipeline;
 
+pub mod queue;
+
 pub mod clock;
+pub mod tls;
+pub mod token;
 
 #[cfg(feature = "aws")]
 pub mod aws;
