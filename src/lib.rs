@@ -21,6 +21,7 @@ pub mod quarantine;
 pub mod queue;
 pub mod sink;
 pub mod store;
+pub mod telemetry;
 pub mod token;
 
 #[cfg(feature = "aws")]
