@@ -14,6 +14,7 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod clock;
+pub mod config;
 pub mod event;
 pub mod ledger;
 pub mod object;
