@@ -11,6 +11,8 @@
 //!
 //! The modules, in the order in which data flows:
 
+pub mod config;
+
 pub mod failure;
 pub mod object;
 pub mod rules;
@@ -51,7 +53,10 @@ pub mod pipeline;
 
 pub mod queue;
 
+pub mod reconcile;
+
 pub mod clock;
+pub mod telemetry;
 pub mod tls;
 pub mod token;
 
