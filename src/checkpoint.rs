@@ -162,6 +162,21 @@ impl Account {
             == self.records_delivered + self.records_filtered + self.records_quarantined
     }
 
+    /// What this has more than `earlier`.
+    #[must_use]
+    pub fn less(&self, earlier: &Account) -> Account {
+        Account {
+            records_read: self.records_read - earlier.records_read,
+            records_delivered: self.records_delivered - earlier.records_delivered,
+            records_filtered: self.records_filtered - earlier.records_filtered,
+            records_quarantined: self.records_quarantined - earlier.records_quarantined,
+            records_cut: self.records_cut - earlier.records_cut,
+            plain_bytes: self.plain_bytes - earlier.plain_bytes,
+            body_bytes: self.body_bytes - earlier.body_bytes,
+            requests: self.requests - earlier.requests,
+        }
+    }
+
     pub fn add(&mut self, other: &Account) {
         self.records_read += other.records_read;
         self.records_delivered += other.records_delivered;
@@ -189,5 +204,51 @@ impl Checkpoint {
     pub fn covers(&self, earlier: &Checkpoint) -> bool {
         self.position >= earlier.position
             && self.account.records_read >= earlier.account.records_read
+    }
+}
+
+/// Turns answers in any order into a checkpoint.
+///
+/// Batches are entered in order when they are launched; records are answered for in any order.
+#[derive(Clone, Debug)]
+pub struct Window {
+    checkpoint: Checkpoint,
+    /// Where the launched batches end that the position has not passed.
+    ends: std::collections::VecDeque<Position>,
+}
+
+impl Window {
+    /// Goes on from `checkpoint`.
+    pub fn new(checkpoint: Checkpoint) -> Self {
+        Self {
+            checkpoint,
+            ends: std::collections::VecDeque::new(),
+        }
+    }
+
+    /// Enters the next batch, which ends at `end`.
+    pub fn launch(&mut self, end: Position) {
+        self.ends.push_back(end);
+    }
+
+    /// Notes that `records` are answered for, as `account` says.
+    pub fn answer(&mut self, records: &Ranges, account: &Account) {
+        self.checkpoint.accepted.extend(records);
+        self.checkpoint.account.add(account);
+        while let Some(end) = self.ends.front() {
+            let position = &mut self.checkpoint.position;
+            if self.checkpoint.accepted.first_gap(position.record) < end.record {
+                break;
+            }
+            *position = *end;
+            self.ends.pop_front();
+        }
+        let passed = self.checkpoint.position.record;
+        self.checkpoint.accepted.drop_below(passed);
+    }
+
+    /// What is durable to say now.
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
     }
 }

@@ -11,15 +11,53 @@
 //!
 //! The modules, in the order in which data flows:
 
-pub mod batch;
-pub mod checkpoint;
-pub mod clock;
-pub mod ledger;
+pub mod config;
+
+pub mod failure;
 pub mod object;
-pub mod quarantine;
-pub mod queue;
-pub mod sink;
+pub mod rules;
+
+pub mod event;
+
 pub mod store;
+
+pub mod fetch;
+
+pub mod decode;
+
+pub mod records;
+
+pub mod shape;
+
+pub mod body;
+
+pub mod batch;
+
+pub mod assemble;
+
+pub mod sink;
+
+pub mod delivery;
+
+pub mod backoff;
+
+pub mod checkpoint;
+
+pub mod ledger;
+
+pub mod quarantine;
+
+pub mod evidence;
+
+pub mod pipeline;
+
+pub mod queue;
+
+pub mod reconcile;
+
+pub mod clock;
+pub mod telemetry;
+pub mod tls;
 pub mod token;
 
 #[cfg(feature = "aws")]

@@ -10,7 +10,7 @@ pub mod memory;
 pub mod sqs;
 
 /// Why the queue did not take something, by what the caller does next.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// Throttled, timed out, unreachable: try again later.
     #[error("queue unavailable: {reason}")]

@@ -7,11 +7,12 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use crate::batch::Body;
+use crate::body::Body;
 
 pub mod http;
 pub mod logzio;
 pub mod memory;
+mod post;
 
 /// What the endpoint said of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +50,8 @@ pub enum RefusalReason {
     Malformed,
     /// Over the endpoint's limit for one record.
     Oversized,
-    /// Refused alone, after its batch was bisected.
+    /// Refused for a reason that only the endpoint knows: alone after its batch was bisected, or
+    /// together with all others.
     Refused,
 }
 
@@ -70,8 +72,23 @@ pub enum RetryReason {
     Status(u16),
     /// No answer in time: the endpoint may have taken the records.
     TimedOut,
-    /// The connection failed or broke: the endpoint may have taken the records.
+    /// The connection broke: the endpoint may have taken the records.
     Connection(String),
+    /// No connection was made: the endpoint saw nothing.
+    Unreachable(String),
+    /// The token cannot be read for now: nothing was sent.
+    Token(String),
+}
+
+impl RetryReason {
+    /// Whether the endpoint may have taken the records although it did not say so: only then can
+    /// the repeated request send a record twice.
+    pub fn is_ambiguous(&self) -> bool {
+        match self {
+            RetryReason::TimedOut | RetryReason::Connection(_) => true,
+            RetryReason::Status(_) | RetryReason::Unreachable(_) | RetryReason::Token(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for RetryReason {
@@ -79,7 +96,9 @@ impl fmt::Display for RetryReason {
         match self {
             RetryReason::Status(status) => write!(f, "endpoint answered {status}"),
             RetryReason::TimedOut => write!(f, "endpoint did not answer in time"),
-            RetryReason::Connection(reason) => write!(f, "connection to endpoint failed: {reason}"),
+            RetryReason::Connection(reason) => write!(f, "connection to endpoint broke: {reason}"),
+            RetryReason::Unreachable(reason) => write!(f, "failed to reach endpoint: {reason}"),
+            RetryReason::Token(reason) => f.write_str(reason),
         }
     }
 }

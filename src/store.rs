@@ -46,7 +46,7 @@ pub struct Page {
 /// Why an object could not be read or listed, by what the caller does next.
 ///
 /// The place (`s3://bucket/key` or `s3://bucket/prefix`) is part of each.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// 404 NoSuchKey: gone, by deletion or expiry.
     #[error("{place} does not exist")]
@@ -54,7 +54,8 @@ pub enum StoreError {
     /// 412, or a length or range that is no longer true: other content stands there now.
     #[error("{place} was replaced")]
     Replaced { place: String },
-    /// 403 for this object: an ACL, or no such object where ListBucket is not allowed.
+    /// 403 for this object: an ACL, or no such object where ListBucket is not allowed. Also every
+    /// other answer that concerns one object alone and that no repetition would change.
     #[error("access to {place} denied: {reason}")]
     Denied { place: String, reason: String },
     /// 403 or 400 because of its encryption key.
@@ -87,8 +88,10 @@ pub trait Store: Send + Sync {
     /// before this returns, so memory is bounded by the range. Fewer bytes than asked for is
     /// [`StoreError::Unavailable`], never a success.
     ///
-    /// The content read is the object's version where it names one, else the content whose entity
-    /// tag is `etag` (`If-Match`); other content is [`StoreError::Replaced`].
+    /// The content read is always the one whose entity tag is `etag` (`If-Match`), of the object's
+    /// version where it names one: the version id of a bucket without versioning is `null` for one
+    /// content after another. Other content is [`StoreError::Replaced`], and so is a range that
+    /// reaches past its end.
     fn read(
         &self,
         object: &ObjectId,
@@ -96,7 +99,10 @@ pub trait Store: Send + Sync {
         range: Range<u64>,
     ) -> impl Future<Output = Result<Bytes, StoreError>> + Send;
 
-    /// The objects whose keys begin with `prefix` and come after `start_after`, one page.
+    /// The objects whose keys begin with `prefix` and come after `start_after`, one page. Keys are
+    /// exact, whatever characters they hold. The order is the store's; who depends on it checks it.
+    /// A page that says more follow has an object. Being denied a listing is
+    /// [`StoreError::Unusable`].
     fn list(
         &self,
         bucket: &str,

@@ -1,5 +1,9 @@
 mod aws_doubles;
+mod delivery;
 mod embedded_s3;
 mod lambda_emulator;
 mod loopback_listener;
+mod raw_listener;
+mod sink_answers;
+mod sink_contract;
 mod support;
