@@ -27,6 +27,7 @@ use rustls::ClientConfig;
 use crate::aws::http::SdkHttpClient;
 use crate::aws::keys::SourceKeys;
 use crate::aws::secrets::{Secret, SecretError};
+use crate::config::SourceAccess;
 use crate::store::s3::S3Store;
 
 pub mod fault;
@@ -47,21 +48,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const SESSION_NAME: &str = "bucket-brigade";
 /// Where the region is set nowhere. A bucket elsewhere answers with its own region's name.
 const REGION_DEFAULT: &str = "us-east-1";
-
-/// Whose credentials read and list the source buckets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum SourceAccess {
-    /// Those that everything else uses.
-    #[default]
-    Own,
-    /// A role that is assumed, and assumed again before its session ends.
-    Role {
-        arn: String,
-        external_id: Option<String>,
-    },
-    /// Access keys in a Secrets Manager secret or SSM parameter.
-    Keys { arn: String },
-}
 
 /// What the settings say about AWS. Anything absent is left to the SDK's own environment
 /// variables and profile files.
@@ -174,7 +160,7 @@ async fn source_config(
                 .build();
             Ok((config, None))
         }
-        SourceAccess::Keys { arn } => {
+        SourceAccess::Keys { secret_arn: arn } => {
             let keys = SourceKeys::new(Secret::new(&arn, own)?);
             // No cache, because the provider is one, and knows when its keys were refused.
             let config = own

@@ -94,17 +94,18 @@ pub struct ReconcileConfig {
     pub queue_url: String,
 }
 
-/// As whom the source bucket is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// As whom the source buckets are listed and read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceAccess {
     /// As the program itself.
+    #[default]
     Own,
-    /// As a role that is assumed.
+    /// As a role that is assumed, and assumed again before its session ends.
     Role {
         arn: String,
         external_id: Option<String>,
     },
-    /// With an access key that a secret holds.
+    /// With an access key that a Secrets Manager secret or SSM parameter holds.
     Keys { secret_arn: String },
 }
 

@@ -81,6 +81,7 @@ macro_rules! failure_kinds {
 failure_kinds! {
     LeaseHeld "lease_held" Retry false "another worker holds the lease on this object"
     LeaseLost "lease_lost" Retry false "another worker took the object over; this one stopped"
+    NotBegun "not_begun" Retry false "time ran out before its turn, or another item met a fatal failure"
     OutOfTime "out_of_time" Retry false "the invocation's time ran out; the checkpoint is kept"
     StoreUnavailable "store_unavailable" Retry false "S3 was slow, throttled or unreachable, or a body broke off"
     LedgerUnavailable "ledger_unavailable" Retry false "the ledger was throttled or unreachable"

@@ -51,6 +51,8 @@ pub mod evidence;
 
 pub mod pipeline;
 
+pub mod invocation;
+
 pub mod queue;
 
 pub mod reconcile;
@@ -62,5 +64,7 @@ pub mod token;
 
 #[cfg(feature = "aws")]
 pub mod aws;
+#[cfg(feature = "aws")]
+pub mod function;
 #[cfg(feature = "local")]
 pub mod local;

@@ -94,7 +94,8 @@ pub enum Ingested {
 }
 
 impl Ingested {
-    fn returned(failure: Failure) -> Self {
+    /// Returned without a claim.
+    pub fn returned(failure: Failure) -> Self {
         Ingested::Returned {
             failure,
             progress: false,

@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::WatchedPrefix;
-use crate::failure::{Failure, FailureKind};
+use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::Ledger;
 use crate::object::WorkItem;
 use crate::queue::WorkQueue;
 use crate::store::{Listed, Page, Store};
+use crate::telemetry::{Metric, Metrics};
 
 mod diff;
 
@@ -27,6 +28,9 @@ pub use diff::{Diff, Eligible, diff};
 /// carried without being asked for: wiring a notification takes some five minutes
 /// (S3 User Guide, "Enabling and configuring event notifications"), setting up a stack longer.
 const SINCE_BEFORE_FIRST_PASS: Duration = Duration::from_secs(60 * 60);
+
+/// How far a pass looks back that is not told.
+pub const WINDOW_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// What bounds a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +48,7 @@ pub struct ReconcileBounds {
 }
 
 /// What a pass found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PassReport {
     pub pages: u32,
     /// Objects listed, whatever they are.
@@ -94,6 +98,56 @@ pub struct Reconciler<S, L, W, C> {
 }
 
 impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
+    /// One pass over each watched prefix, logged and counted. A prefix that fails keeps no other from its
+    /// pass; the first failure is the answer then.
+    pub async fn pass_all(
+        &self,
+        watched: &[WatchedPrefix],
+        window: Duration,
+        stop_at: Timestamp,
+        metrics: &Metrics,
+    ) -> Result<PassReport, Failure> {
+        metrics.add(Metric::FatalErrors, 0);
+        let mut total = PassReport {
+            complete: true,
+            ..PassReport::default()
+        };
+        let mut failed = None;
+        for watched in watched {
+            match self.pass(watched, window, stop_at).await {
+                Ok(report) => {
+                    tracing::info!(
+                        prefix = %watched,
+                        pages = report.pages,
+                        listed = report.listed,
+                        missing = report.missing,
+                        requeued = report.requeued,
+                        complete = report.complete,
+                        "reconciled"
+                    );
+                    total.add(&report);
+                }
+                Err(failure) => {
+                    let kind = failure.kind.name();
+                    tracing::error!(prefix = %watched, failure = kind, detail = failure.detail);
+                    if failure.verdict() == Verdict::Fatal {
+                        metrics.add(Metric::FatalErrors, 1);
+                    }
+                    failed = failed.or(Some(failure));
+                }
+            }
+        }
+        metrics.add(Metric::Listed, total.listed);
+        metrics.add(Metric::Missing, total.missing);
+        metrics.add(Metric::Requeued, total.requeued);
+        let now = self.clock.now();
+        let age = total
+            .oldest_unsettled
+            .map_or(Duration::ZERO, |oldest| now.since(oldest));
+        metrics.raise(Metric::OldestUnsettledAge, age.as_secs());
+        failed.map_or(Ok(total), Err)
+    }
+
     /// One pass over `watched`, looking back over `window`, until it ends or `stop_at` comes.
     ///
     /// An unfinished pass is gone on with first. Running it twice sends nothing twice: an item is noted as
@@ -142,7 +196,9 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         since: Timestamp,
         now: Timestamp,
     ) -> Result<Progress, Failure> {
-        let completed = self.read_mark::<Timestamp>(&completed_mark(watched)).await?;
+        let completed = self
+            .read_mark::<Timestamp>(&completed_mark(watched))
+            .await?;
         let last = completed.map_or(since, |last| last.minus(self.bounds.grace));
         let from = now.minus(window).min(last).max(since);
         Ok(Progress {
@@ -167,7 +223,9 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
     ) -> Result<PassReport, Failure> {
         let mut report = PassReport::default();
         let prefixes = watched.prefixes_between(progress.from, progress.started);
-        let at = prefixes.iter().position(|prefix| *prefix == progress.prefix);
+        let at = prefixes
+            .iter()
+            .position(|prefix| *prefix == progress.prefix);
         let oldest_known = self.oldest_known(progress.started).max(since);
         let eligible = Eligible {
             // A dated prefix is listed whole: what stands there belongs to that time, whatever its
@@ -210,7 +268,9 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         self.ledger
             .write_mark(&completed_mark(watched), Some(&completed))
             .await?;
-        self.ledger.write_mark(&position_mark(watched), None).await?;
+        self.ledger
+            .write_mark(&position_mark(watched), None)
+            .await?;
         report.complete = true;
         Ok(report)
     }

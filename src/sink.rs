@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::body::Body;
 
+pub mod endpoint;
 pub mod http;
 pub mod logzio;
 pub mod memory;

@@ -57,7 +57,8 @@ pub fn diff(
             continue;
         }
         let written = object.last_modified;
-        oldest_unsettled = Some(oldest_unsettled.map_or(written, |oldest: Timestamp| oldest.min(written)));
+        oldest_unsettled =
+            Some(oldest_unsettled.map_or(written, |oldest: Timestamp| oldest.min(written)));
         let is_young = written > eligible.until;
         if !is_young && !state.is_some_and(|state| state.is_live(now)) {
             missing.push((written, content));
