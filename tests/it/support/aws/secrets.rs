@@ -29,7 +29,7 @@ impl Secrets {
         self.state().secrets.insert(id.to_owned(), value.to_owned());
     }
 
-    /// Sets a SecureString parameter, by the ARN or name that will be asked for.
+    /// Sets a SecureString parameter, which can be asked for by name and by ARN.
     pub fn set_parameter(&self, name: &str, value: &str) {
         self.state()
             .parameters
@@ -56,7 +56,10 @@ impl Secrets {
         }
         let answer = match operation {
             "GetSecretValue" => state.secret(input),
+            "CreateSecret" => state.create_secret(input),
+            "PutSecretValue" => state.put_secret_value(input),
             "GetParameter" => state.parameter(input),
+            "PutParameter" => state.put_parameter(input),
             _ => Err(ServiceError::new(
                 400,
                 "UnknownOperationException",
@@ -81,8 +84,29 @@ impl State {
         Ok(json!({ "ARN": id, "Name": id, "SecretString": value, "VersionId": "1" }))
     }
 
+    fn create_secret(&mut self, input: &Value) -> Answer {
+        let (name, value) = (text(input, "Name")?, text(input, "SecretString")?);
+        let arn = format!("arn:aws:secretsmanager:us-east-1:123456789012:secret:{name}-AbCdEf");
+        self.secrets.insert(arn.clone(), value.to_owned());
+        Ok(json!({ "ARN": arn, "Name": name, "VersionId": "1" }))
+    }
+
+    fn put_secret_value(&mut self, input: &Value) -> Answer {
+        let (id, value) = (text(input, "SecretId")?, text(input, "SecretString")?);
+        self.secrets.insert(id.to_owned(), value.to_owned());
+        Ok(json!({ "ARN": id, "Name": id, "VersionId": "2" }))
+    }
+
+    fn put_parameter(&mut self, input: &Value) -> Answer {
+        let (name, value) = (text(input, "Name")?, text(input, "Value")?);
+        self.parameters.insert(name.to_owned(), value.to_owned());
+        Ok(json!({ "Version": 1 }))
+    }
+
     fn parameter(&self, input: &Value) -> Answer {
         let name = text(input, "Name")?;
+        // `arn:aws:ssm:REGION:ACCOUNT:parameter/NAME`, where the slash is the name's own.
+        let name = name.split_once(":parameter").map_or(name, |(_, name)| name);
         let value = self
             .parameters
             .get(name)

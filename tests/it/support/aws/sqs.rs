@@ -201,6 +201,7 @@ impl Sqs {
         let answer = match operation {
             "ReceiveMessage" => self.receive_message(input).await,
             "GetQueueUrl" => self.get_queue_url(input),
+            "CreateQueue" => self.create_queue_as_asked(input),
             _ => self.state().perform(operation, input),
         };
         (failure != Some(Failure::AnswerLost)).then_some(answer)
@@ -210,6 +211,18 @@ impl Sqs {
         let name = text(input, "QueueName")?;
         self.state().queue(name)?;
         Ok(json!({ "QueueUrl": self.queue_url(name) }))
+    }
+
+    fn create_queue_as_asked(&self, input: &Value) -> Answer {
+        let mut options = QueueOptions::default();
+        if let Some(seconds) = input["Attributes"]["VisibilityTimeout"].as_str() {
+            let seconds = seconds
+                .parse()
+                .map_err(|_| refused("InvalidAttributeValue"))?;
+            options.visibility = Duration::from_secs(seconds);
+        }
+        let url = self.create_queue(text(input, "QueueName")?, options);
+        Ok(json!({ "QueueUrl": url }))
     }
 
     async fn receive_message(&self, input: &Value) -> Answer {
