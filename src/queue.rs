@@ -38,3 +38,17 @@ pub trait WorkQueue: Send + Sync {
         delay: Duration,
     ) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
+
+impl<W: WorkQueue> WorkQueue for std::sync::Arc<W> {
+    async fn send(&self, items: &[WorkItem]) -> Vec<Result<(), QueueError>> {
+        (**self).send(items).await
+    }
+
+    async fn bury(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        (**self).bury(body, reason).await
+    }
+
+    async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
+        (**self).postpone(receipt, delay).await
+    }
+}

@@ -1,7 +1,11 @@
 mod delivery;
 mod embedded_s3;
+mod invocation;
 mod loopback_listener;
+mod pipeline;
 mod raw_listener;
+mod reconcile;
 mod sink_answers;
 mod sink_contract;
 mod support;
+mod world;
