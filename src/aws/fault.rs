@@ -58,7 +58,12 @@ impl Fault {
             return Self::Answered {
                 status: response.status().as_u16(),
                 code: error.code().map(str::to_owned),
-                message: error.message().map(str::to_owned),
+                message: match error.message() {
+                    Some(message) => Some(message.to_owned()),
+                    // A good answer that could not be read; the SDK says where.
+                    None if response.status().is_success() => Some(chain(error)),
+                    None => None,
+                },
                 region: response
                     .headers()
                     .get("x-amz-bucket-region")
@@ -142,7 +147,8 @@ impl fmt::Display for Fault {
 /// Whether the request was never sent because credentials cannot be had until a person acts.
 fn credentials_refused(error: &(dyn Error + 'static)) -> bool {
     let mut credentials = None;
-    for cause in causes(error) {
+    // Not the error itself: it may be the very refusal to assume a role that is looked into.
+    for cause in causes(error).skip(1) {
         if let Some(refused) = cause.downcast_ref::<SecretError>() {
             return matches!(refused, SecretError::Refused { .. });
         }

@@ -201,8 +201,9 @@ fn check_head(
 
 /// The body, if it is exactly `length` bytes; otherwise what was wrong with it.
 async fn receive(answer: GetObjectOutput, length: u64) -> Result<Bytes, String> {
-    let announced = answer.content_length.unwrap_or_default();
-    if u64::try_from(announced) != Ok(length) {
+    if let Some(announced) = answer.content_length
+        && u64::try_from(announced) != Ok(length)
+    {
         return Err(format!(
             "asked for {length} bytes, {announced} were announced"
         ));
@@ -311,6 +312,11 @@ fn store_error(asked: Asked, place: &str, fault: &Fault) -> StoreError {
         _ if fault.is_transient() => StoreError::Unavailable { place, reason },
         (Some(412 | 416), _) => StoreError::Replaced { place },
         _ if asked == Asked::List => StoreError::Unusable { place, reason },
+        // Not S3's words but those of something on the way. They must not pass for "gone".
+        (_, "") if asked == Asked::Read => StoreError::Unavailable {
+            place,
+            reason: format!("{reason}, without a code of S3's"),
+        },
         (Some(404), _) => StoreError::NotFound { place },
         (Some(405), "MethodNotAllowed") => StoreError::NotFound { place },
         (Some(403), _) if names_key => StoreError::KeyDenied { place, reason },
@@ -388,6 +394,8 @@ mod tests {
             (Read, 403, "SignatureDoesNotMatch", "", "unusable"),
             (Read, 400, "ExpiredToken", "", "unusable"),
             (Read, 206, "", "", "unavailable"),
+            (Read, 404, "", "", "unavailable"),
+            (Read, 403, "", "", "unavailable"),
             (Head, 404, "", "", "not found"),
             (Head, 403, "", "", "denied"),
             (Head, 412, "", "", "replaced"),
