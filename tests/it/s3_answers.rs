@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use bucket_brigade::aws::{Aws, AwsSettings};
+use bucket_brigade::aws::{Aws, AwsSettings, SourceAccess};
 use bucket_brigade::object::{Etag, ObjectId};
 use bucket_brigade::store::{Store, StoreError};
 use bucket_brigade::tls;
@@ -11,27 +11,37 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-/// Answers every request with `answer` and closes the connection; returns the address.
-async fn serve(answer: impl Into<String>) -> String {
-    let answer = answer.into();
+/// Answers each request with what `answer` makes of its head, then closes the connection.
+async fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut head = [0; 16 * 1024];
-            let _ = socket.read(&mut head).await;
+            let length = socket.read(&mut head).await.unwrap_or_default();
+            let answer = answer(&String::from_utf8_lossy(&head[..length]));
             let _ = socket.write_all(answer.as_bytes()).await;
         }
     });
     format!("http://{address}")
 }
 
+/// Answers every request alike.
+async fn always(answer: impl Into<String>) -> String {
+    let answer = answer.into();
+    serve(move |_| answer.clone()).await
+}
+
 async fn aws(endpoint_url: String) -> Aws {
+    aws_with(endpoint_url, SourceAccess::Own).await
+}
+
+async fn aws_with(endpoint_url: String, source: SourceAccess) -> Aws {
     let settings = AwsSettings {
         endpoint_url: Some(endpoint_url),
         region: Some("us-east-1".to_owned()),
         credentials: Some(Credentials::new("AK", "s", None, None, "test")),
-        ..AwsSettings::default()
+        source,
     };
     let tls = tls::client_config(None).expect("a configuration");
     Aws::load(settings, &tls).await.expect("a configuration")
@@ -39,7 +49,7 @@ async fn aws(endpoint_url: String) -> Aws {
 
 /// Reads bytes 2 to 6 of an object from a server that answers with `answer`.
 async fn read(answer: impl Into<String>) -> Result<Bytes, StoreError> {
-    let store = aws(serve(answer).await).await.source_store();
+    let store = aws(always(answer).await).await.source_store();
     let object = ObjectId::new("b", "k");
     let etag = Etag::from("e");
     let read = store.read(&object, &etag, 2..6);
@@ -201,15 +211,38 @@ async fn the_answer_to_a_head_is_told_by_its_status() {
             "s3://b/k is in another region: 301 (the bucket is in eu-west-1)",
         ),
     ] {
-        let endpoint = serve(refused(status, headers, "", "")).await;
+        let endpoint = always(refused(status, headers, "", "")).await;
         let store = aws(endpoint).await.source_store();
         let error = store.head(&ObjectId::new("b", "k")).await;
         assert_eq!(error.expect_err("refused").to_string(), expected);
     }
-    let endpoint = serve(refused("403 Forbidden", "", "", "")).await;
+    let endpoint = always(refused("403 Forbidden", "", "", "")).await;
     let store = aws(endpoint).await.source_store();
     let error = store.head(&ObjectId::new("b", "k")).await;
     assert!(matches!(error, Err(StoreError::Denied { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_refused_head_is_told_from_refused_credentials() {
+    for (code, expected) in [
+        (
+            "AccessDenied",
+            "access to s3://b/k denied: 403 AccessDenied: no",
+        ),
+        (
+            "InvalidAccessKeyId",
+            "cannot use s3://b/k: 403 InvalidAccessKeyId: no",
+        ),
+    ] {
+        let endpoint = serve(move |request| match request.starts_with("HEAD ") {
+            true => refused("403 Forbidden", "", "", ""),
+            false => refused("403 Forbidden", "", code, "no"),
+        })
+        .await;
+        let store = aws(endpoint).await.source_store();
+        let error = store.head(&ObjectId::new("b", "k")).await;
+        assert_eq!(error.expect_err("refused").to_string(), expected);
+    }
 }
 
 #[tokio::test]
@@ -228,7 +261,7 @@ async fn a_404_that_is_not_of_s3_does_not_mean_gone() {
 
 #[tokio::test]
 async fn a_denied_listing_stops_everything() {
-    let endpoint = serve(refused("403 Forbidden", "", "AccessDenied", "no")).await;
+    let endpoint = always(refused("403 Forbidden", "", "AccessDenied", "no")).await;
     let store = aws(endpoint).await.source_store();
     let error = store.list("b", "p/", None).await;
     assert!(
@@ -245,4 +278,98 @@ async fn a_server_that_is_not_there_is_unavailable() {
         matches!(error, Err(StoreError::Unavailable { .. })),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_be_assumed_is_unusable_and_one_that_cannot_be_now_is_not() {
+    let refusal = |status, code| {
+        let body = format!(
+            "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error>\
+             <Code>{code}</Code><Message>sts:AssumeRole</Message></Error></ErrorResponse>"
+        );
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: text/xml\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let role = SourceAccess::Role {
+        arn: "arn:aws:iam::123456789012:role/reader".to_owned(),
+        external_id: Some("wrong".to_owned()),
+    };
+    let endpoint = always(refusal("403 Forbidden", "AccessDenied")).await;
+    let store = aws_with(endpoint, role.clone()).await.source_store();
+    let error = store.head(&ObjectId::new("b", "k")).await;
+    assert!(
+        matches!(&error, Err(StoreError::Unusable { reason, .. }) if reason.contains("AccessDenied")),
+        "{error:?}"
+    );
+    let endpoint = always(refusal("503 Unavailable", "ServiceUnavailable")).await;
+    let store = aws_with(endpoint, role).await.source_store();
+    let error = store.head(&ObjectId::new("b", "k")).await;
+    assert!(
+        matches!(error, Err(StoreError::Unavailable { .. })),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn keys_are_read_again_when_they_are_refused() {
+    // Every reading of the secret brings keys with another number, up to the third.
+    let readings = std::sync::atomic::AtomicU32::new(0);
+    let endpoint = serve(move |request| {
+        if request.contains("secretsmanager.GetSecretValue") {
+            let number = readings.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            let number = number.min(2);
+            let keys =
+                format!("{{\\\"accessKey\\\":\\\"AK{number}\\\",\\\"secretKey\\\":\\\"s\\\"}}");
+            let body = format!("{{\"SecretString\":\"{keys}\"}}");
+            return format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\n\
+                 content-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+        }
+        match request.contains("AK1/") {
+            true => partial(4, "bytes 2-5/10", "e", "2345"),
+            false => refused("403 Forbidden", "", "InvalidAccessKeyId", "unknown"),
+        }
+    })
+    .await;
+    let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:keys-AbCdEf".to_owned();
+    let aws = aws_with(endpoint, SourceAccess::Keys { arn }).await;
+    let store = aws.source_store();
+    let object = ObjectId::new("b", "k");
+    let etag = Etag::from("e");
+    // The first keys are refused, the second work until S3 is asked with others.
+    let first = store.read(&object, &etag, 2..6).await;
+    assert!(
+        matches!(first, Err(StoreError::Unavailable { .. })),
+        "{first:?}"
+    );
+    for _ in 0..2 {
+        let second = store.read(&object, &etag, 2..6).await;
+        assert_eq!(second.expect("the new keys work"), "2345");
+    }
+    // A fresh store reads the third keys, which stay: refused, read again, still refused.
+    let third = aws_with_same_keys(&aws).await;
+    let error = third.read(&object, &etag, 2..6).await;
+    assert!(
+        matches!(error, Err(StoreError::Unavailable { .. })),
+        "{error:?}"
+    );
+    let error = third.read(&object, &etag, 2..6).await;
+    assert!(
+        matches!(error, Err(StoreError::Unusable { .. })),
+        "{error:?}"
+    );
+}
+
+/// The same secret, seen by a process that has just started.
+async fn aws_with_same_keys(aws: &Aws) -> bucket_brigade::store::s3::S3Store {
+    let endpoint = aws.config().endpoint_url().expect("an address").to_owned();
+    let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:keys-AbCdEf".to_owned();
+    aws_with(endpoint, SourceAccess::Keys { arn })
+        .await
+        .source_store()
 }
