@@ -1,11 +1,16 @@
+mod at_endpoint;
 mod delivery;
 mod embedded_s3;
 mod invocation;
 mod loopback_listener;
 mod pipeline;
+mod quarantine_contract;
+mod queue_contract;
 mod raw_listener;
 mod reconcile;
+mod s3_answers;
 mod sink_answers;
 mod sink_contract;
+mod store_contract;
 mod support;
 mod world;
