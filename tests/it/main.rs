@@ -1,7 +1,9 @@
 mod at_endpoint;
+mod aws_doubles;
 mod delivery;
 mod embedded_s3;
 mod invocation;
+mod lambda_emulator;
 mod loopback_listener;
 mod pipeline;
 mod quarantine_contract;
