@@ -17,6 +17,8 @@ Where it differs from AWS, seen with version 1.5.33:
 - CloudFormation passes a parameter of type Number on as text. AWS makes a number of it where one
   is wanted; here the poller of the queue fails on MaximumConcurrency ("'>=' not supported"), so
   the cap is set once more after each deployment.
+- A parameter that is named by its ARN, as AWS allows, is looked up well but authorised under a
+  resource "...:parameter/arn:aws:ssm:..."; a policy of its own allows just that.
 - CloudFormation leaves out of a new table its TTL and point-in-time recovery, and out of a new
   bucket its lifecycle rules. Nor do rows ever expire.
 - Metrics in log lines are not read, so no alarm changes its state.
@@ -26,9 +28,9 @@ import json
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -87,6 +89,8 @@ class Cloud:
             },
             stdout=self.log,
             stderr=subprocess.STDOUT,
+            # A group of its own, so that the functions end with it.
+            start_new_session=True,
         )
         wait_for("the local AWS answers", 30, lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 0.1)
         root = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -97,11 +101,8 @@ class Cloud:
         self.s3.create_bucket(Bucket="artifacts")
 
     def close(self):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         self.log.close()
 
     def client(self, service: str, identity: dict):
@@ -195,6 +196,16 @@ class Cloud:
         cap = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
         self.functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=cap)
         return outputs
+
+    def allow_parameter_by_arn(self, role_arn: str, parameter_arn: str):
+        """See the top of this file."""
+        resource = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{parameter_arn}"
+        statement = {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": resource}
+        self.iam.put_role_policy(
+            RoleName=role_arn.rsplit("/", 1)[-1],
+            PolicyName="parameter-by-arn",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
+        )
 
     # Looking.
 

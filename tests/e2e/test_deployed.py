@@ -255,6 +255,7 @@ def test_a_bucket_that_exists_read_by_a_role_with_an_external_id(cloud):
     token, bucket, stack = "right-token-91ab", "there-before", "existing"
     listener = Listener(token)
     cloud.ssm.put_parameter(Name="/brigade/token", Type="SecureString", Value=token)
+    token_arn = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/brigade/token"
 
     # A bucket with a notification that somebody relies on.
     cloud.s3.create_bucket(Bucket=bucket)
@@ -297,10 +298,11 @@ def test_a_bucket_that_exists_read_by_a_role_with_an_external_id(cloud):
         "Prefix": "logs/",
         "Watch": f"s3://{bucket}/logs/%Y/%m/%d/",
         "EndpointUrl": listener.url,
-        "EndpointTokenArn": f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/brigade/token",
+        "EndpointTokenArn": token_arn,
         "SourceRoleArn": role,
     }
     outputs = cloud.deploy(stack, **parameters, SourceExternalId="wrong-id")
+    cloud.allow_parameter_by_arn(outputs["IngestRoleArn"], token_arn)
 
     # EventBridge is turned on beside what was there; again changes nothing.
     enable = ["make", "-C", ROOT, "enable-eventbridge", f"BUCKET={bucket}"]
