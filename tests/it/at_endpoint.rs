@@ -10,7 +10,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{BucketVersioningStatus, StorageClass, VersioningConfiguration};
 use aws_sdk_sqs::types::QueueAttributeName;
 use bucket_brigade::aws::secrets::AwsTokenSource;
-use bucket_brigade::aws::{Aws, AwsSettings, SourceAccess};
+use bucket_brigade::aws::{Aws, AwsSettings};
+use bucket_brigade::config::SourceAccess;
 use bucket_brigade::object::{Etag, ObjectId, WorkItem};
 use bucket_brigade::quarantine::s3::S3Quarantine;
 use bucket_brigade::queue::sqs::SqsQueue;
@@ -259,17 +260,17 @@ async fn keys_in_a_secret_read_the_source() {
     let object = ObjectId::new(&bucket.name, "k");
 
     let arn = secret(&own, r#"{"accessKey":"AK","secretKey":"s"}"#).await;
-    let store = aws(SourceAccess::Keys { arn }).await.source_store();
+    let store = aws(SourceAccess::Keys { secret_arn: arn }).await.source_store();
     assert_eq!(store.head(&object).await.expect("a head").size, 1);
 
     let arn = secret(&own, "hunter2").await;
-    let store = aws(SourceAccess::Keys { arn }).await.source_store();
+    let store = aws(SourceAccess::Keys { secret_arn: arn }).await.source_store();
     let error = store.head(&object).await.expect_err("no keys");
     assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
 
     let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf".to_owned();
-    let store = aws(SourceAccess::Keys { arn }).await.source_store();
+    let store = aws(SourceAccess::Keys { secret_arn: arn }).await.source_store();
     let error = store.head(&object).await.expect_err("no secret");
     assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
 }

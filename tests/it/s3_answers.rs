@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
-use bucket_brigade::aws::{Aws, AwsSettings, SourceAccess};
+use bucket_brigade::aws::{Aws, AwsSettings};
+use bucket_brigade::config::SourceAccess;
 use bucket_brigade::object::{Etag, ObjectId};
 use bucket_brigade::store::{Store, StoreError};
 use bucket_brigade::tls;
@@ -337,7 +338,7 @@ async fn keys_are_read_again_when_they_are_refused() {
     })
     .await;
     let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:keys-AbCdEf".to_owned();
-    let aws = aws_with(endpoint, SourceAccess::Keys { arn }).await;
+    let aws = aws_with(endpoint, SourceAccess::Keys { secret_arn: arn }).await;
     let store = aws.source_store();
     let object = ObjectId::new("b", "k");
     let etag = Etag::from("e");
@@ -369,7 +370,7 @@ async fn keys_are_read_again_when_they_are_refused() {
 async fn aws_with_same_keys(aws: &Aws) -> bucket_brigade::store::s3::S3Store {
     let endpoint = aws.config().endpoint_url().expect("an address").to_owned();
     let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:keys-AbCdEf".to_owned();
-    aws_with(endpoint, SourceAccess::Keys { arn })
+    aws_with(endpoint, SourceAccess::Keys { secret_arn: arn })
         .await
         .source_store()
 }
