@@ -1,2 +1,3 @@
 mod embedded_s3;
+mod ledger;
 mod support;
