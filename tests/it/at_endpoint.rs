@@ -260,17 +260,23 @@ async fn keys_in_a_secret_read_the_source() {
     let object = ObjectId::new(&bucket.name, "k");
 
     let arn = secret(&own, r#"{"accessKey":"AK","secretKey":"s"}"#).await;
-    let store = aws(SourceAccess::Keys { secret_arn: arn }).await.source_store();
+    let store = aws(SourceAccess::Keys { secret_arn: arn })
+        .await
+        .source_store();
     assert_eq!(store.head(&object).await.expect("a head").size, 1);
 
     let arn = secret(&own, "hunter2").await;
-    let store = aws(SourceAccess::Keys { secret_arn: arn }).await.source_store();
+    let store = aws(SourceAccess::Keys { secret_arn: arn })
+        .await
+        .source_store();
     let error = store.head(&object).await.expect_err("no keys");
     assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
 
     let arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf".to_owned();
-    let store = aws(SourceAccess::Keys { secret_arn: arn }).await.source_store();
+    let store = aws(SourceAccess::Keys { secret_arn: arn })
+        .await
+        .source_store();
     let error = store.head(&object).await.expect_err("no secret");
     assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
 }

@@ -4,6 +4,7 @@ mod delivery;
 mod embedded_s3;
 mod invocation;
 mod lambda_emulator;
+mod ledger;
 mod loopback_listener;
 mod pipeline;
 mod quarantine_contract;
