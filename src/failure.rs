@@ -87,6 +87,7 @@ failure_kinds! {
     LedgerUnavailable "ledger_unavailable" Retry false "the ledger was throttled or unreachable"
     EndpointUnavailable "endpoint_unavailable" Retry false "408, 425, 429, 5xx, a time-out or a broken connection until time ran out"
     QuarantineUnavailable "quarantine_unavailable" Retry false "the quarantine bucket was throttled or unreachable"
+    QueueUnavailable "queue_unavailable" Retry false "the queue was throttled or unreachable; the next reconcile pass finds the item again"
     AccessDenied "access_denied" Retry true "403 for this object (ACL, or no such object without ListBucket); quarantined after ATTEMPTS_MAX"
     KeyDenied "key_denied" Retry true "the object's KMS key was refused; quarantined after ATTEMPTS_MAX"
     AccountMismatch "account_mismatch" Retry true "read = delivered + filtered + quarantined did not hold; quarantined after ATTEMPTS_MAX"
@@ -195,8 +196,7 @@ impl From<QuarantineError> for Failure {
 impl From<QueueError> for Failure {
     fn from(error: QueueError) -> Self {
         let kind = match &error {
-            // A queue that does not take an item now leaves it to the next pass.
-            QueueError::Unavailable { .. } => FailureKind::OutOfTime,
+            QueueError::Unavailable { .. } => FailureKind::QueueUnavailable,
             QueueError::Refused { .. } => FailureKind::QueueRefused,
         };
         Self::new(kind, error.to_string())

@@ -16,6 +16,8 @@
 //! - `checkpoint`, `renew`, `release`, `settle` and `quarantine` carry the lease's owner and fail with
 //!   [`LedgerError::LeaseLost`] once anyone else moved the row. A holder whose lease ran out may
 //!   still write as long as nobody has.
+//! - Repeating the last move, by the same owner, is no error and changes nothing: an HTTP client repeats a
+//!   request whose answer was lost, and must not take itself for a stranger.
 //! - Attempts count claims that made no progress: a claim adds one, a checkpoint that goes forward
 //!   sets them to zero, a release gives one back unless it blames the object.
 //! - Time is the caller's: every move takes `now`, so that clocks are the caller's business and
@@ -32,9 +34,12 @@ use crate::checkpoint::{Account, Checkpoint};
 use crate::clock::Timestamp;
 use crate::object::ContentId;
 
+#[cfg(any(feature = "aws", feature = "local"))]
+mod attributes;
 #[cfg(feature = "aws")]
 pub mod dynamodb;
 pub mod memory;
+mod row;
 #[cfg(feature = "local")]
 pub mod sqlite;
 
@@ -157,6 +162,7 @@ pub enum LedgerError {
 /// The port.
 pub trait Ledger: Send + Sync {
     /// Asks for the right to work on `content` until `now + lease`.
+    /// The holder itself is granted what it was granted before.
     fn claim(
         &self,
         content: &ContentId,
@@ -185,7 +191,7 @@ pub trait Ledger: Send + Sync {
 
     /// Makes `checkpoint` durable and gives the lease back: the row is queued.
     /// Attempts become zero if the checkpoint goes forward, else they fall by one unless the
-    /// release blames the object.
+    /// release blames the object. A checkpoint that is behind is an error, and the lease stays.
     fn release(
         &self,
         lease: &Lease,
@@ -215,7 +221,9 @@ pub trait Ledger: Send + Sync {
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// Notes that `content` is about to be sent to the work queue, until `until`.
-    /// True if it was noted: the row was absent, or not live at `now`; a checkpoint in the row stays.
+    /// True if it was noted: the row was absent, or not live at `now`; checkpoint and attempts in the
+    /// row stay. Of any number of callers at once, one gets true. Should that answer be lost, nobody
+    /// does, and the item waits until the note lapses.
     fn queue(
         &self,
         content: &ContentId,
@@ -223,8 +231,8 @@ pub trait Ledger: Send + Sync {
         until: Timestamp,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
-    /// Takes back a [`Ledger::queue`] whose item could not be sent: if the row is still queued until
-    /// exactly `until`, it lapses at once.
+    /// Takes back a [`Ledger::queue`] whose item could not be sent: if the row still is as that left it,
+    /// queued until exactly `until`, it lapses at once.
     fn unqueue(
         &self,
         content: &ContentId,
@@ -233,7 +241,8 @@ pub trait Ledger: Send + Sync {
 
     /// Every row of `bucket` with `first <= key <= last`, keys compared as bytes, in the order in which
     /// ListObjectsV2 lists keys (rows of one key in any order). Rows that expired by `now` are left
-    /// out.
+    /// out; every move that was answered before is seen. All rows are in memory at once, some hundred bytes
+    /// each: the caller bounds the range, by a page of a listing.
     fn range(
         &self,
         bucket: &str,

@@ -37,6 +37,12 @@ pub trait Quarantine: Send + Sync {
     ) -> impl Future<Output = Result<String, QuarantineError>> + Send;
 }
 
+impl<Q: Quarantine> Quarantine for std::sync::Arc<Q> {
+    async fn keep(&self, name: &str, content: Bytes) -> Result<String, QuarantineError> {
+        (**self).keep(name, content).await
+    }
+}
+
 /// What the names of all that is kept begin with.
 pub const FOLDERS: [&str; 3] = ["records/", "cut/", "objects/"];
 

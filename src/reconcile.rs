@@ -114,7 +114,7 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         };
         let mut failed = None;
         for watched in watched {
-            match self.pass(watched, window, stop_at).await {
+            match Box::pin(self.pass(watched, window, stop_at)).await {
                 Ok(report) => {
                     tracing::info!(
                         prefix = %watched,

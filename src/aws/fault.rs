@@ -6,7 +6,7 @@ use std::fmt;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::result::{ConnectorError, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::secrets::SecretError;
@@ -31,8 +31,9 @@ pub enum Fault {
     Unmade { reason: String },
 }
 
-/// Codes that say "later" under a status that says "no".
-const TRANSIENT_CODES: [&str; 14] = [
+/// Codes that say "later" under a status that says "no". Beside them, whatever has `Throttl` in
+/// its code: each service spells that in its own way.
+const TRANSIENT_CODES: [&str; 11] = [
     "InternalError",
     "InternalFailure",
     "InternalServiceError",
@@ -40,12 +41,9 @@ const TRANSIENT_CODES: [&str; 14] = [
     "OperationAborted",
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
-    "RequestThrottled",
     "RequestTimeout",
     "ServiceUnavailable",
     "SlowDown",
-    "Throttling",
-    "ThrottlingException",
     "TooManyRequestsException",
 ];
 
@@ -58,7 +56,12 @@ impl Fault {
             return Self::Answered {
                 status: response.status().as_u16(),
                 code: error.code().map(str::to_owned),
-                message: error.message().map(str::to_owned),
+                message: match error.message() {
+                    Some(message) => Some(message.to_owned()),
+                    // A good answer that could not be read; the SDK says where.
+                    None if response.status().is_success() => Some(chain(error)),
+                    None => None,
+                },
                 region: response
                     .headers()
                     .get("x-amz-bucket-region")
@@ -83,9 +86,9 @@ impl Fault {
             Self::Answered { status, code, .. } => {
                 // An answer with a good status came here because it could not be read.
                 matches!(status, 200..=299 | 408 | 429 | 500..)
-                    || code
-                        .as_deref()
-                        .is_some_and(|code| TRANSIENT_CODES.contains(&code))
+                    || code.as_deref().is_some_and(|code| {
+                        TRANSIENT_CODES.contains(&code) || code.contains("Throttl")
+                    })
             }
             Self::Unreachable { .. } => true,
             Self::Unmade { .. } => false,
@@ -142,7 +145,9 @@ impl fmt::Display for Fault {
 /// Whether the request was never sent because credentials cannot be had until a person acts.
 fn credentials_refused(error: &(dyn Error + 'static)) -> bool {
     let mut credentials = None;
-    for cause in causes(error) {
+    let mut broken_off = false;
+    // Not the error itself: it may be the very refusal to assume a role that is looked into.
+    for cause in causes(error).skip(1) {
         if let Some(refused) = cause.downcast_ref::<SecretError>() {
             return matches!(refused, SecretError::Refused { .. });
         }
@@ -152,13 +157,18 @@ fn credentials_refused(error: &(dyn Error + 'static)) -> bool {
         if let Some(found) = cause.downcast_ref::<CredentialsError>() {
             credentials = Some(found);
         }
+        if let Some(connector) = cause.downcast_ref::<ConnectorError>() {
+            broken_off |= connector.is_io() || connector.is_timeout();
+        }
     }
     match credentials {
-        Some(CredentialsError::CredentialsNotLoaded(_))
-        | Some(CredentialsError::InvalidConfiguration(_)) => true,
-        // A provider's other errors (SSO, a process, a metadata service) do not tell; it is
-        // asked again.
-        Some(_) | None => false,
+        Some(
+            CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_),
+        ) => true,
+        Some(CredentialsError::ProviderTimedOut(_)) | None => false,
+        // An SSO session that is over, a process that failed, a metadata service that says no;
+        // unless it was only the way there that failed.
+        Some(_) => !broken_off,
     }
 }
 
@@ -171,7 +181,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = String::new();
     for cause in causes(error) {
-        let text = cause.to_string();
+        // Some list their attempts on lines of their own.
+        let text = cause.to_string().replace('\n', " ");
         if line.is_empty() {
             line = text;
         } else if !line.ends_with(&text) {
@@ -180,4 +191,39 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         }
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16, code: Option<&str>) -> Fault {
+        Fault::Answered {
+            status,
+            code: code.map(str::to_owned),
+            message: None,
+            region: None,
+        }
+    }
+
+    #[test]
+    fn what_may_succeed_later_is_told_from_what_may_not() {
+        for (status, code, transient) in [
+            (500, None, true),
+            (503, Some("SlowDown"), true),
+            (429, None, true),
+            (400, Some("RequestTimeout"), true),
+            (400, Some("ThrottlingException"), true),
+            (403, Some("RequestThrottled"), true),
+            (400, Some("KMS.ThrottlingException"), true),
+            (400, Some("ProvisionedThroughputExceededException"), true),
+            (400, None, false),
+            (403, Some("AccessDenied"), false),
+            (404, Some("NoSuchKey"), false),
+            (400, Some("ResourceNotFoundException"), false),
+        ] {
+            let fault = answered(status, code);
+            assert_eq!(fault.is_transient(), transient, "{fault}");
+        }
+    }
 }

@@ -164,3 +164,103 @@ fn timed_out(error: &legacy::Error) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    async fn listen() -> (TcpListener, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        (listener, format!("http://{address}"))
+    }
+
+    fn connector(read_timeout: Duration) -> Connector {
+        let tls = crate::tls::client_config(None).expect("a configuration");
+        Connector {
+            pool: SdkHttpClient::new(&tls).pool(Some(Duration::from_secs(1))),
+            read_timeout: Some(read_timeout),
+        }
+    }
+
+    fn get(uri: String) -> HttpRequest {
+        HttpRequest::get(uri).expect("a request")
+    }
+
+    #[tokio::test]
+    async fn a_key_with_dot_segments_is_asked_for_as_it_is() {
+        let (listener, address) = listen().await;
+        let (say, heard) = oneshot::channel();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("a connection");
+            let mut head = [0; 1024];
+            let length = socket.read(&mut head).await.expect("a request");
+            socket
+                .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                .await
+                .expect("answered");
+            say.send(head[..length].to_vec()).expect("heard");
+        });
+        let uri = format!("{address}/bucket/logs/../a/./b//c?x-id=GetObject");
+        let connector = connector(Duration::from_secs(5));
+        let answer = connector.call(get(uri)).await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), 204);
+        let head = heard.await.expect("a request");
+        let line = b"GET /bucket/logs/../a/./b//c?x-id=GetObject HTTP/1.1\r\n";
+        assert!(head.starts_with(line), "{}", String::from_utf8_lossy(&head));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_a_time_out() {
+        let (listener, address) = listen().await;
+        let error = connector(Duration::from_millis(50))
+            .call(get(address))
+            .await
+            .expect_err("no answer");
+        assert!(error.is_timeout(), "{error:?}");
+        drop(listener);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_refused_or_broken_off_is_an_io_error() {
+        let (listener, address) = listen().await;
+        tokio::spawn(async move {
+            // The first connection is taken and dropped, then nobody listens any more.
+            let _ = listener.accept().await;
+        });
+        let connector = connector(Duration::from_secs(5));
+        for _ in 0..2 {
+            let error = connector.call(get(address.clone())).await;
+            let error = error.expect_err("no answer");
+            assert!(error.is_io(), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_handed_out_before_it_has_ended() {
+        let (listener, address) = listen().await;
+        let (go_on, told) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("a connection");
+            let _ = socket.read(&mut [0; 1024]).await;
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nab";
+            socket.write_all(head).await.expect("answered");
+            told.await.expect("told");
+            socket.write_all(b"cd").await.expect("answered");
+            let _ = socket.read(&mut [0; 1024]).await;
+        });
+        let connector = connector(Duration::from_secs(5));
+        let mut answer = connector.call(get(address)).await.expect("an answer");
+        let mut body = answer.take_body();
+        let first = body.frame().await.expect("a frame").expect("no error");
+        assert_eq!(first.into_data().expect("data"), "ab");
+        go_on.send(()).expect("told");
+        let rest = body.collect().await.expect("the rest");
+        assert_eq!(rest.to_bytes(), "cd");
+    }
+}

@@ -151,8 +151,12 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                     let carried: Carried = carried;
                     self.window.answer(&carried.answered, &carried.account);
                     self.unsaved += 1;
-                    if failure.is_none() {
-                        failure = carried.failure;
+                    // Time that ran out over a failure is that failure.
+                    let is_told = failure
+                        .as_ref()
+                        .is_some_and(|failure| failure.kind != FailureKind::OutOfTime);
+                    if !is_told {
+                        failure = carried.failure.or(failure);
                     }
                 }
                 saved = async { saving.as_mut().expect("guarded").await }, if saving.is_some() => {
@@ -250,9 +254,9 @@ impl Feed {
         }
     }
 
-    /// Whether a step has something to do without another part.
+    /// Whether there is something to do without another part.
     fn can_step(&self) -> bool {
-        self.ended.is_none() && (!self.part.is_empty() || self.assembler.has_batch())
+        self.assembler.has_batch() || (self.ended.is_none() && !self.part.is_empty())
     }
 
     /// Whether every batch of the object was given out.

@@ -49,6 +49,21 @@ impl S3Store {
         }
     }
 
+    /// The answer to a HEAD has no body, so it does not tell a denied object from refused
+    /// credentials. A GET for its first byte does.
+    async fn why_no_head(&self, object: &ObjectId) -> Option<StoreError> {
+        let get = self
+            .client
+            .get_object()
+            .bucket(&object.bucket)
+            .key(&object.key)
+            .set_version_id(object.version.clone())
+            .range("bytes=0-0");
+        let error = get.send().await.err()?;
+        error.code()?;
+        Some(self.failed(Asked::Read, &object.to_string(), &error))
+    }
+
     fn failed<E>(&self, asked: Asked, place: &str, error: &SdkError<E, HttpResponse>) -> StoreError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -66,15 +81,22 @@ impl S3Store {
 
 impl Store for S3Store {
     async fn head(&self, object: &ObjectId) -> Result<ObjectMeta, StoreError> {
-        let answer = self
+        let head = self
             .client
             .head_object()
             .bucket(&object.bucket)
             .key(&object.key)
-            .set_version_id(object.version.clone())
-            .send()
-            .await
-            .map_err(|error| self.failed(Asked::Head, &object.to_string(), &error))?;
+            .set_version_id(object.version.clone());
+        let answer = match head.send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let told = self.failed(Asked::Head, &object.to_string(), &error);
+                return Err(match told {
+                    StoreError::Denied { .. } => self.why_no_head(object).await.unwrap_or(told),
+                    _ => told,
+                });
+            }
+        };
         let size = answer.content_length.and_then(|size| size.try_into().ok());
         match (answer.e_tag, size, answer.last_modified) {
             (Some(etag), Some(size), Some(time)) => Ok(ObjectMeta {
@@ -201,8 +223,9 @@ fn check_head(
 
 /// The body, if it is exactly `length` bytes; otherwise what was wrong with it.
 async fn receive(answer: GetObjectOutput, length: u64) -> Result<Bytes, String> {
-    let announced = answer.content_length.unwrap_or_default();
-    if u64::try_from(announced) != Ok(length) {
+    if let Some(announced) = answer.content_length
+        && u64::try_from(announced) != Ok(length)
+    {
         return Err(format!(
             "asked for {length} bytes, {announced} were announced"
         ));
@@ -302,15 +325,30 @@ fn store_error(asked: Asked, place: &str, fault: &Fault) -> StoreError {
         (None, _) if fault.is_transient() => StoreError::Unavailable { place, reason },
         (None, _) => StoreError::Unusable { place, reason },
         _ if is_elsewhere(fault) => StoreError::WrongRegion { place, reason },
-        (_, "NoSuchBucket") => StoreError::Unusable { place, reason },
+        _ if fault.is_transient() => StoreError::Unavailable { place, reason },
         _ if is_refusal_of_keys(fault) => StoreError::Unusable { place, reason },
+        (Some(401), _) => StoreError::Unusable { place, reason },
+        // These concern the bucket, the account or this machine's clock, not one object.
+        (
+            _,
+            "AccountProblem"
+            | "AllAccessDisabled"
+            | "InvalidBucketName"
+            | "NoSuchBucket"
+            | "NotSignedUp"
+            | "RequestTimeTooSkewed",
+        ) => StoreError::Unusable { place, reason },
         // Codes of disabled, deleted or pending keys. No full list of them was found in AWS's
         // documents; all that are known begin like this.
         (_, code) if code.starts_with("KMS.") => StoreError::KeyDenied { place, reason },
         (_, "InvalidObjectState") => StoreError::Archived { place, reason },
-        _ if fault.is_transient() => StoreError::Unavailable { place, reason },
         (Some(412 | 416), _) => StoreError::Replaced { place },
         _ if asked == Asked::List => StoreError::Unusable { place, reason },
+        // Not S3's words but those of something on the way. They must not pass for "gone".
+        (_, "") if asked == Asked::Read => StoreError::Unavailable {
+            place,
+            reason: format!("{reason}, without a code of S3's"),
+        },
         (Some(404), _) => StoreError::NotFound { place },
         (Some(405), "MethodNotAllowed") => StoreError::NotFound { place },
         (Some(403), _) if names_key => StoreError::KeyDenied { place, reason },
@@ -370,6 +408,7 @@ mod tests {
             (Read, 403, "AccessDenied", "Access Denied", "denied"),
             (Read, 403, "AccessDenied", kms, "key denied"),
             (Read, 400, "KMS.DisabledException", "", "key denied"),
+            (Read, 400, "KMS.ThrottlingException", "", "unavailable"),
             (Read, 403, "InvalidObjectState", "", "archived"),
             (Read, 412, "PreconditionFailed", "", "replaced"),
             (Read, 416, "InvalidRange", "", "replaced"),
@@ -387,7 +426,11 @@ mod tests {
             (Read, 403, "InvalidAccessKeyId", "", "unusable"),
             (Read, 403, "SignatureDoesNotMatch", "", "unusable"),
             (Read, 400, "ExpiredToken", "", "unusable"),
+            (Read, 403, "RequestTimeTooSkewed", "", "unusable"),
+            (Read, 401, "Unauthorized", "", "unusable"),
             (Read, 206, "", "", "unavailable"),
+            (Read, 404, "", "", "unavailable"),
+            (Read, 403, "", "", "unavailable"),
             (Head, 404, "", "", "not found"),
             (Head, 403, "", "", "denied"),
             (Head, 412, "", "", "replaced"),

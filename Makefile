@@ -1,0 +1,100 @@
+# The front door, for people and for CI. It needs Rust, Python 3 and make; whatever else
+# a target needs it installs, pinned, under .venv/ and target/.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+CARGO ?= cargo
+# The architecture of the functions on AWS: arm64 or x86_64.
+ARCH ?= arm64
+CARGO_DENY := 0.20.2
+export SAM_CLI_TELEMETRY := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+## On this machine
+
+.PHONY: demo test fmt lint invoke bench
+demo: ## Show the whole system at work, with nothing to install
+	$(CARGO) run --locked --features local --bin brigade -- demo
+
+test: ## Run every test that needs Rust alone
+	$(CARGO) test --locked --features local
+
+fmt: ## Format the code
+	$(CARGO) fmt
+
+lint: ## Check format and lints, and that the core builds without AWS
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets --features local -- -D warnings
+	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+
+invoke: ## Run ingest on a sample event: make invoke EVENT=name (a file of events/)
+	@test -f "events/$(EVENT).json" || { echo "EVENT is one of:"; ls events | sed -n 's/\.json$$//p'; exit 2; }
+	$(CARGO) run --locked --features local --bin brigade -- invoke events/$(EVENT).json
+
+bench: ## Measure what the README claims about speed
+	$(CARGO) bench --locked --features local
+
+## Before a commit
+
+.PHONY: check template deny e2e e2e-deployed e2e-moto
+check: lint test template ## Everything that must hold before a commit: lint, test, template
+
+template: $(VENV)/sam/.done ## Lint the SAM template
+	$(VENV)/sam/bin/cfn-lint template.yaml
+	AWS_DEFAULT_REGION=us-east-1 $(VENV)/sam/bin/sam validate --lint
+
+deny: target/tools/bin/cargo-deny ## Check the licences and sources of the dependencies, and bans
+	target/tools/bin/cargo-deny check licenses bans sources
+
+target/tools/bin/cargo-deny:
+	$(CARGO) install --locked --root target/tools --version $(CARGO_DENY) cargo-deny
+
+e2e: e2e-deployed e2e-moto ## Deploy the template onto a local AWS and use it (after make check it builds nothing)
+
+# BOOTSTRAP_DIR names the folder of the two binaries; without it they are those that `make test` builds.
+e2e-deployed: $(VENV)/ministack/.done $(VENV)/sam/.done $(VENV)/clients/.done $(if $(BOOTSTRAP_DIR),,bootstraps)
+	VENV=$(VENV) PYTHONDONTWRITEBYTECODE=1 $(VENV)/clients/bin/python -m pytest -p no:cacheprovider \
+		tests/e2e --verbose --durations=0 $(PYTEST_ARGS)
+
+.PHONY: bootstraps
+bootstraps:
+	# Not `cargo build`: the tests' dependencies turn on features of the others, and all would be built again.
+	$(CARGO) test --locked --features local --no-run
+
+# The contract suites once more, against another implementation of S3 and DynamoDB.
+e2e-moto: $(VENV)/moto/.done
+	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- $(CARGO) test --locked --features local --test it contract
+
+## On AWS
+
+.PHONY: build deploy enable-eventbridge
+build: $(VENV)/lambda/.done ## Build both functions for AWS: make build [ARCH=x86_64]
+	PATH="$(VENV)/lambda/bin:$$PATH" $(CARGO) lambda build --locked --release --bin ingest --bin reconcile $(if $(filter arm64,$(ARCH)),--arm64,--x86-64)
+
+deploy: $(VENV)/sam/.done $(VENV)/lambda/.done ## Build and deploy, asking for what it needs: make deploy [ARCH=x86_64]
+	PATH="$(VENV)/lambda/bin:$$PATH" $(VENV)/sam/bin/sam build --parameter-overrides Architecture=$(ARCH)
+	$(VENV)/sam/bin/sam deploy --guided --capabilities CAPABILITY_IAM --parameter-overrides Architecture=$(ARCH)
+
+enable-eventbridge: $(if $(shell command -v aws),,$(VENV)/clients/.done) ## Turn EventBridge on for a bucket that exists: make enable-eventbridge BUCKET=name
+	@PATH="$$PATH:$(VENV)/clients/bin" $(PYTHON) scripts/enable-eventbridge "$(BUCKET)"
+
+## The rest
+
+.PHONY: venvs clean
+venvs: $(foreach each,ministack sam clients moto,$(VENV)/$(each)/.done)
+
+# One environment for each, since their pins differ.
+$(VENV)/%/.done: tests/e2e/requirements-%.txt
+	rm -rf $(@D)
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+clean: ## Remove what was built and installed here
+	$(CARGO) clean
+	rm -rf .venv .aws-sam
