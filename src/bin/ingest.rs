@@ -1,1 +1,106 @@
-fn main() {}
+//! The notification handler: wiring only.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bucket_brigade::clock::SystemClock;
+use bucket_brigade::config::{IngestConfig, environment};
+use bucket_brigade::function::{self, ConfiguredToken, StartError};
+use bucket_brigade::invocation::{Answer, Ingest};
+use bucket_brigade::ledger::dynamodb::DynamoLedger;
+use bucket_brigade::pipeline::{Pipeline, Ports};
+use bucket_brigade::quarantine::s3::S3Quarantine;
+use bucket_brigade::queue::sqs::SqsQueue;
+use bucket_brigade::sink::endpoint::EndpointSink;
+use bucket_brigade::store::s3::S3Store;
+use bucket_brigade::telemetry::{Metrics, start_logging};
+use bucket_brigade::tls;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::value::RawValue;
+
+type Handler = Ingest<
+    S3Store,
+    EndpointSink<ConfiguredToken>,
+    DynamoLedger,
+    S3Quarantine,
+    SystemClock,
+    SqsQueue,
+>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let service = environment("METRICS_SERVICE");
+            error.report(service.as_deref().unwrap_or("bucket-brigade"))
+        }
+    }
+}
+
+async fn run() -> Result<(), StartError> {
+    let settings = IngestConfig::from_env()?;
+    start_logging(settings.config.log_format, settings.config.log_level);
+    let handler = Arc::new(handler(&settings).await?);
+    let config = Arc::new(settings.config);
+    let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let (handler, config) = (Arc::clone(&handler), Arc::clone(&config));
+        async move {
+            let deadline = function::deadline(&event.context, &config);
+            let payload = event.payload.get().as_bytes();
+            let worker = &event.context.request_id;
+            let answer = handler.invoke(payload, worker, deadline).await;
+            function::publish(&handler.metrics);
+            match answer {
+                Ok(Answer::Messages(answer)) => Ok(serde_json::json!(answer)),
+                Ok(Answer::Done) => Ok(serde_json::json!({ "done": true })),
+                Err(error) => {
+                    tracing::error!(%error, "invocation failed");
+                    Err(function::diagnostic(&error))
+                }
+            }
+        }
+    });
+    lambda_runtime::run(service)
+        .await
+        .map_err(StartError::because)
+}
+
+async fn handler(settings: &IngestConfig) -> Result<Handler, StartError> {
+    let config = &settings.config;
+    let tls = tls::client_config(config.ca_file.as_deref()).map_err(StartError::because)?;
+    let http = tls::http_client(&tls).map_err(StartError::because)?;
+    let aws = function::aws(config, &tls).await?;
+    let token = settings
+        .endpoint
+        .token
+        .as_ref()
+        .map(|place| ConfiguredToken::new(place, &aws))
+        .transpose()
+        .map_err(StartError::because)?;
+    let sink = EndpointSink::new(http, &settings.endpoint, token)
+        .ok_or_else(|| StartError::because("the endpoint's kind needs a token"))?;
+    let ports = Ports {
+        store: aws.source_store(),
+        sink,
+        ledger: DynamoLedger::new(aws.dynamodb(), settings.ledger_table.clone()),
+        quarantine: S3Quarantine::new(
+            aws.s3(),
+            &settings.quarantine.bucket,
+            &settings.quarantine.prefix,
+        ),
+        clock: SystemClock,
+        random: function::random,
+    };
+    let queue = settings.queues.as_ref().map(|queues| {
+        let dead_letter = Some(queues.dead_letter_url.clone());
+        SqsQueue::new(aws.sqs(), &queues.work_url, dead_letter)
+    });
+    let bounds = function::bounds(config, settings.endpoint.kind);
+    Ok(Ingest {
+        pipeline: Pipeline::new(ports, bounds),
+        queue,
+        objects_in_flight_max: config.objects_in_flight_max.get(),
+        metrics: Metrics::new(&config.metrics_service),
+    })
+}

@@ -1,0 +1,143 @@
+//! What the two functions share: from settings to ports, and from Lambda's terms to ours.
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use lambda_runtime::{Context, Diagnostic};
+use rustls::ClientConfig;
+
+use crate::assemble::Limits;
+use crate::aws::secrets::AwsTokenSource;
+use crate::aws::{Aws, AwsSettings};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::config::{Config, ConfigErrors, EndpointKind, TokenPlace};
+use crate::failure::{Failure, FailureKind};
+use crate::invocation::InvocationError;
+use crate::pipeline::{Bounds, Deadline};
+use crate::sink::endpoint::shape_for;
+use crate::telemetry::{LogLevel, Metric, Metrics, start_logging};
+use crate::token::{FixedToken, Token, TokenError, TokenSource};
+
+/// Compression level of request bodies: zlib's own default, and the usual one for logs.
+const LEVEL: u32 = 6;
+
+/// A token from the settings or from AWS.
+pub enum ConfiguredToken {
+    Fixed(FixedToken),
+    Aws(AwsTokenSource),
+}
+
+impl ConfiguredToken {
+    pub fn new(place: &TokenPlace, aws: &Aws) -> Result<Self, TokenError> {
+        match place {
+            TokenPlace::Given(token) => Ok(Self::Fixed(FixedToken(token.clone()))),
+            TokenPlace::Secret(arn) | TokenPlace::Parameter(arn) => {
+                AwsTokenSource::new(arn, aws.config()).map(Self::Aws)
+            }
+        }
+    }
+}
+
+impl TokenSource for ConfiguredToken {
+    async fn read(&self) -> Result<Token, TokenError> {
+        match self {
+            Self::Fixed(source) => source.read().await,
+            Self::Aws(source) => source.read().await,
+        }
+    }
+}
+
+/// Why a function cannot start: every problem, in words that hold no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start: {0}")]
+pub struct StartError(String);
+
+impl From<ConfigErrors> for StartError {
+    fn from(errors: ConfigErrors) -> Self {
+        Self(errors.to_string())
+    }
+}
+
+impl StartError {
+    /// A start that failed for this reason.
+    pub fn because(reason: impl ToString) -> Self {
+        Self(reason.to_string())
+    }
+
+    /// Logs and counts it, so that the alarm goes off, and gives the process its exit code.
+    pub fn report(&self, metrics_service: &str) -> ExitCode {
+        start_logging(None, LogLevel::Info);
+        tracing::error!(failure = FailureKind::SettingWrong.name(), error = %self);
+        let metrics = Metrics::new(metrics_service);
+        metrics.add(Metric::FatalErrors, 1);
+        publish(&metrics);
+        ExitCode::FAILURE
+    }
+}
+
+/// The clients for everything on AWS, lazily connected.
+pub async fn aws(config: &Config, tls: &ClientConfig) -> Result<Aws, StartError> {
+    let settings = AwsSettings {
+        source: config.source.clone(),
+        ..AwsSettings::default()
+    };
+    Aws::load(settings, tls).await.map_err(StartError::because)
+}
+
+/// What bounds the work on an object, from the settings.
+pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
+    Bounds {
+        limits: Limits {
+            batch_bytes_max: config.batch_bytes_max.get(),
+            record_bytes_max: config.record_bytes_max.get(),
+            level: LEVEL,
+        },
+        shape: shape_for(kind),
+        add_source_field: config.add_source_field,
+        part_bytes: config.part_bytes.get() as u64,
+        requests_in_flight_max: config.requests_in_flight_max.get(),
+        delivery_timeout: config.delivery_timeout,
+        lease: config.lease,
+        attempts_max: config.attempts_max.get(),
+        retention: config.retention,
+    }
+}
+
+/// When an invocation has to stop: a margin before Lambda's own deadline, of which the ledger may use
+/// three quarters for its last word.
+pub fn deadline(context: &Context, config: &Config) -> Deadline {
+    let end: Timestamp = SystemTime::from(context.deadline()).into();
+    Deadline {
+        stop_at: end.minus(config.deadline_margin),
+        end_at: end.minus(config.deadline_margin / 4),
+    }
+}
+
+/// 64 random bits. Where the machine has none to give, the time has to do: they keep waits and owners
+/// apart, and guard nothing.
+pub fn random() -> u64 {
+    getrandom::u64().unwrap_or_else(|_| SystemClock.now().as_ms())
+}
+
+/// Writes the metrics of an invocation. A line that cannot be written is a line in the log.
+pub fn publish(metrics: &Metrics) {
+    if let Err(error) = metrics.publish(SystemClock.now()) {
+        tracing::warn!(%error, "metrics not written");
+    }
+}
+
+/// An invocation that failed, in Lambda's terms.
+pub fn diagnostic(error: &InvocationError) -> Diagnostic {
+    Diagnostic {
+        error_type: "InvocationError".to_owned(),
+        error_message: error.to_string(),
+    }
+}
+
+/// A failure, in Lambda's terms.
+pub fn failure_diagnostic(failure: &Failure) -> Diagnostic {
+    Diagnostic {
+        error_type: failure.kind.name().to_owned(),
+        error_message: failure.to_string(),
+    }
+}

@@ -1,0 +1,310 @@
+//! One invocation of the ingest function: a payload goes in, the answer to it comes out.
+//!
+//! From a queue the answer is per message: a message is done when every item in it is settled,
+//! skipped or quarantined. Messages that are not done are told when to come back. A body that cannot
+//! be read goes to the dead-letter queue as it came, and is done.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_lambda_events::sqs::SqsBatchResponse;
+use futures_util::stream::{self, StreamExt};
+
+use crate::backoff::{Return, return_delay};
+use crate::checkpoint::Account;
+use crate::clock::Clock;
+use crate::event::{EventError, Found, Ignored, Message, MessageId, Trigger, partial_answer};
+use crate::failure::{Failure, FailureKind, Verdict};
+use crate::ledger::Ledger;
+use crate::object::WorkItem;
+use crate::pipeline::{Deadline, Ingested, Pipeline};
+use crate::quarantine::Quarantine;
+use crate::queue::WorkQueue;
+use crate::sink::Sink;
+use crate::store::Store;
+use crate::telemetry::{Metric, Metrics};
+
+/// The answer to a payload.
+#[derive(Debug)]
+pub enum Answer {
+    /// To a batch of messages: which of them come again.
+    Messages(SqsBatchResponse),
+    /// To a notification without a queue: all of it is done.
+    Done,
+}
+
+/// Why an invocation fails as a whole. Lambda invokes the function again for a direct notification;
+/// reconcile finds what is lost after that.
+#[derive(Debug, thiserror::Error)]
+pub enum InvocationError {
+    #[error("cannot read the event: {0}")]
+    Event(#[from] EventError),
+    #[error("a request to reconcile belongs to the reconcile function")]
+    NotIngest,
+    #[error("not done: {0}")]
+    Unfinished(Failure),
+}
+
+/// What handles invocations. One lives as long as its process.
+pub struct Ingest<S, K, L, Q, C, W> {
+    pub pipeline: Pipeline<S, K, L, Q, C>,
+    /// Absent if S3 invokes the function directly.
+    pub queue: Option<W>,
+    pub objects_in_flight_max: usize,
+    pub metrics: Metrics,
+}
+
+/// One item of a payload, and the message it came in.
+struct Task<'a> {
+    item: WorkItem,
+    message: Option<&'a Message>,
+}
+
+impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest<S, K, L, Q, C, W> {
+    /// Carries every object that `payload` names. `worker` names this invocation in the ledger.
+    pub async fn invoke(
+        &self,
+        payload: &[u8],
+        worker: &str,
+        deadline: Deadline,
+    ) -> Result<Answer, InvocationError> {
+        for metric in [Metric::Quarantined, Metric::FatalErrors] {
+            self.metrics.add(metric, 0);
+        }
+        match Trigger::parse(payload)? {
+            Trigger::Queue(messages) => Ok(Answer::Messages(
+                self.answer_messages(&messages, worker, deadline).await,
+            )),
+            Trigger::Direct(found) => self.answer_directly(found, worker, deadline).await,
+            Trigger::Reconcile(_) => Err(InvocationError::NotIngest),
+        }
+    }
+
+    async fn answer_directly(
+        &self,
+        found: Found,
+        worker: &str,
+        deadline: Deadline,
+    ) -> Result<Answer, InvocationError> {
+        self.note_ignored(&found.ignored);
+        let tasks = found
+            .items
+            .into_iter()
+            .map(|item| Task {
+                item,
+                message: None,
+            })
+            .collect();
+        let returned = self.carry_all(tasks, worker, deadline).await;
+        if let Some((_, failure)) = returned.into_iter().next() {
+            return Err(InvocationError::Unfinished(failure));
+        }
+        match found.malformed.into_iter().next() {
+            Some(error) => Err(error.into()),
+            None => Ok(Answer::Done),
+        }
+    }
+
+    async fn answer_messages(
+        &self,
+        messages: &[Message],
+        worker: &str,
+        deadline: Deadline,
+    ) -> SqsBatchResponse {
+        let mut again: BTreeSet<&MessageId> = BTreeSet::new();
+        let mut tasks = Vec::new();
+        for message in messages {
+            if let Some(error) = message.burial()
+                && !self.bury(message, error).await
+            {
+                again.insert(&message.id);
+            }
+            let Ok(found) = &message.body else {
+                continue;
+            };
+            self.note_ignored(&found.ignored);
+            tasks.extend(found.items.iter().map(|item| Task {
+                item: item.clone(),
+                message: Some(message),
+            }));
+        }
+        let returned = self.carry_all(tasks, worker, deadline).await;
+        again.extend(
+            returned
+                .iter()
+                .filter_map(|(message, _)| *message)
+                .map(|message| &message.id),
+        );
+        partial_answer(again)
+    }
+
+    /// Carries all items, several at a time. The ones that are not done, with their messages.
+    async fn carry_all<'a>(
+        &self,
+        tasks: Vec<Task<'a>>,
+        worker: &str,
+        deadline: Deadline,
+    ) -> Vec<(Option<&'a Message>, Failure)> {
+        let is_fatal = AtomicBool::new(false);
+        stream::iter(tasks)
+            .map(async |task| {
+                let outcome = if is_fatal.load(Ordering::Relaxed) {
+                    not_begun("another item met a fatal failure")
+                } else if self.pipeline.ports().clock.now() >= deadline.stop_at {
+                    not_begun("time ran out before its turn")
+                } else {
+                    self.pipeline.ingest(&task.item, worker, deadline).await
+                };
+                self.note(&task.item, &outcome);
+                let Ingested::Returned { failure, .. } = &outcome else {
+                    return None;
+                };
+                if failure.verdict() == Verdict::Fatal {
+                    is_fatal.store(true, Ordering::Relaxed);
+                }
+                if let Some(message) = task.message {
+                    self.postpone(message, &outcome).await;
+                }
+                Some((task.message, failure.clone()))
+            })
+            .buffer_unordered(self.objects_in_flight_max)
+            .filter_map(std::future::ready)
+            .collect()
+            .await
+    }
+
+    /// Sends an unreadable message to the dead-letter queue. False if that failed.
+    async fn bury(&self, message: &Message, error: &EventError) -> bool {
+        tracing::error!(
+            message = %message.id,
+            failure = FailureKind::MessageMalformed.name(),
+            %error,
+            "message cannot be read; sent to the dead-letter queue"
+        );
+        self.metrics.add(Metric::Quarantined, 1);
+        let Some(queue) = &self.queue else {
+            return false;
+        };
+        match queue.bury(&message.raw, &error.to_string()).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(message = %message.id, %error, "message not buried; it comes again");
+                false
+            }
+        }
+    }
+
+    /// Sets when a message comes back. If that fails it comes back when its visibility time-out ends.
+    async fn postpone(&self, message: &Message, outcome: &Ingested) {
+        let (
+            Some(queue),
+            Ingested::Returned {
+                failure,
+                progress,
+                held_until,
+                ..
+            },
+        ) = (&self.queue, outcome)
+        else {
+            return;
+        };
+        let ports = self.pipeline.ports();
+        let why = match held_until {
+            Some(until) => Return::Held {
+                remaining: until.since(ports.clock.now()),
+            },
+            None if *progress => Return::Progress,
+            None => Return::NoProgress {
+                attempts: message.receive_count.max(1),
+            },
+        };
+        let delay = return_delay(why, failure.after, (ports.random)());
+        if let Err(error) = queue.postpone(&message.receipt, delay).await {
+            tracing::warn!(message = %message.id, %error, "visibility not changed");
+        }
+    }
+
+    fn note_ignored(&self, ignored: &[Ignored]) {
+        for ignored in ignored {
+            self.metrics.add(Metric::ObjectsSkipped, 1);
+            tracing::info!(
+                failure = FailureKind::NotAnObject.name(),
+                what = ignored.name(),
+                subject = %ignored,
+                "skipped"
+            );
+        }
+    }
+
+    /// One line and the metrics of one item.
+    fn note(&self, item: &WorkItem, outcome: &Ingested) {
+        let object = item.object();
+        match outcome {
+            Ingested::Settled { account } => {
+                self.metrics.add(Metric::ObjectsSettled, 1);
+                self.count_records(account);
+                tracing::info!(
+                    %object,
+                    records_read = account.records_read,
+                    records_delivered = account.records_delivered,
+                    records_quarantined = account.records_quarantined,
+                    records_cut = account.records_cut,
+                    requests = account.requests,
+                    body_bytes = account.body_bytes,
+                    "settled"
+                );
+            }
+            Ingested::Skipped { failure } => {
+                self.metrics.add(Metric::ObjectsSkipped, 1);
+                tracing::info!(%object, failure = failure.kind.name(), detail = failure.detail, "skipped");
+            }
+            Ingested::Quarantined {
+                failure,
+                place,
+                account,
+            } => {
+                self.metrics.add(Metric::Quarantined, 1);
+                self.count_records(account);
+                tracing::error!(
+                    %object,
+                    failure = failure.kind.name(),
+                    detail = failure.detail,
+                    place,
+                    records_delivered = account.records_delivered,
+                    "quarantined"
+                );
+            }
+            Ingested::Returned {
+                failure,
+                progress,
+                attempts,
+                ..
+            } => {
+                let kind = failure.kind.name();
+                if failure.verdict() == Verdict::Fatal {
+                    self.metrics.add(Metric::FatalErrors, 1);
+                    tracing::error!(%object, failure = kind, detail = failure.detail, "returned");
+                } else {
+                    tracing::warn!(
+                        %object, failure = kind, detail = failure.detail, progress, attempts, "returned"
+                    );
+                }
+            }
+        }
+    }
+
+    fn count_records(&self, account: &Account) {
+        self.metrics
+            .add(Metric::RecordsDelivered, account.records_delivered);
+        self.metrics
+            .add(Metric::RecordsQuarantined, account.records_quarantined);
+        self.metrics
+            .add(Metric::Quarantined, account.records_quarantined);
+        self.metrics.add(Metric::Requests, account.requests);
+        self.metrics.add(Metric::BodyBytes, account.body_bytes);
+    }
+}
+
+fn not_begun(why: &str) -> Ingested {
+    Ingested::returned(Failure::new(FailureKind::NotBegun, why))
+}

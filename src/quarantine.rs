@@ -1,0 +1,173 @@
+//! Quarantine: where records and objects go that can never succeed as they are.
+//!
+//! Names are a function of what is kept, so writing the same thing twice is one thing:
+//! `records/BUCKET/CONTENT/INDEX.ndjson` for refused records, `cut/…` for the originals of records that
+//! were cut, `objects/BUCKET/CONTENT.json` for an object, by reference. CONTENT is a hash of key, entity
+//! tag and size: a key may be as long as S3 allows any name to be.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use url::Url;
+
+pub mod dir;
+pub mod memory;
+#[cfg(feature = "aws")]
+pub mod s3;
+
+/// Why something could not be kept, by what the caller does next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QuarantineError {
+    /// Throttled, timed out, unreachable: try again later.
+    #[error("quarantine {place} unavailable: {reason}")]
+    Unavailable { place: String, reason: String },
+    /// No such bucket, no permission: nothing can succeed until a person acts.
+    #[error("quarantine {place} refused: {reason}")]
+    Refused { place: String, reason: String },
+}
+
+/// The port.
+pub trait Quarantine: Send + Sync {
+    /// Makes `content` durable under `name`, replacing what stood there, and returns the full place.
+    fn keep(
+        &self,
+        name: &str,
+        content: Bytes,
+    ) -> impl Future<Output = Result<String, QuarantineError>> + Send;
+}
+
+impl<Q: Quarantine> Quarantine for std::sync::Arc<Q> {
+    async fn keep(&self, name: &str, content: Bytes) -> Result<String, QuarantineError> {
+        (**self).keep(name, content).await
+    }
+}
+
+/// What the names of all that is kept begin with.
+pub const FOLDERS: [&str; 3] = ["records/", "cut/", "objects/"];
+
+/// Where things are kept, as configured (`QUARANTINE_URL`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuarantinePlace {
+    S3 {
+        bucket: String,
+        /// Empty, or with a `/` at its end.
+        prefix: String,
+    },
+    Dir(PathBuf),
+}
+
+/// A text that names no place to keep things in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{given}` is no place for quarantine: expected `s3://bucket/prefix`, `file:///folder`, or a folder"
+)]
+pub struct NoSuchPlace {
+    pub given: String,
+}
+
+impl QuarantinePlace {
+    /// `s3://bucket/prefix`, `file:///folder`, or a folder's path. The prefix is taken as it is
+    /// written, and ends with a `/` afterwards.
+    pub fn parse(given: &str) -> Result<Self, NoSuchPlace> {
+        let no_such_place = || NoSuchPlace {
+            given: given.to_owned(),
+        };
+        if let Some(place) = given.strip_prefix("s3://") {
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            return match bucket {
+                "" => Err(no_such_place()),
+                _ => Ok(Self::S3 {
+                    bucket: bucket.to_owned(),
+                    prefix: folder(prefix),
+                }),
+            };
+        }
+        if given.starts_with("file:") {
+            let path = Url::parse(given)
+                .ok()
+                .and_then(|url| url.to_file_path().ok());
+            return path.map(Self::Dir).ok_or_else(no_such_place);
+        }
+        match given.is_empty() || given.contains("://") {
+            true => Err(no_such_place()),
+            false => Ok(Self::Dir(given.into())),
+        }
+    }
+
+    /// Whether something that is kept here could appear under a watched prefix and be carried in
+    /// its turn. Of a prefix with date placeholders, give what comes before the first of them.
+    pub fn overlaps(&self, bucket: &str, prefix: &str) -> bool {
+        match self {
+            Self::Dir(_) => false,
+            Self::S3 { bucket: own, .. } if own != bucket => false,
+            Self::S3 { prefix: own, .. } => FOLDERS.iter().any(|folder| {
+                let kept = format!("{own}{folder}");
+                kept.starts_with(prefix) || prefix.starts_with(&kept)
+            }),
+        }
+    }
+}
+
+/// A prefix that ends where a name begins.
+fn folder(prefix: &str) -> String {
+    match prefix.is_empty() || prefix.ends_with('/') {
+        true => prefix.to_owned(),
+        false => format!("{prefix}/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn s3(bucket: &str, prefix: &str) -> QuarantinePlace {
+        QuarantinePlace::S3 {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_bucket_or_a_folder() {
+        for (given, place) in [
+            ("s3://b", s3("b", "")),
+            ("s3://b/", s3("b", "")),
+            ("s3://b/q", s3("b", "q/")),
+            ("s3://b/q a/é/", s3("b", "q a/é/")),
+            ("file:///var/q%20a", QuarantinePlace::Dir("/var/q a".into())),
+            ("/var/q", QuarantinePlace::Dir("/var/q".into())),
+            ("q", QuarantinePlace::Dir("q".into())),
+        ] {
+            assert_eq!(QuarantinePlace::parse(given), Ok(place), "{given}");
+        }
+        for given in ["", "s3://", "s3:///q", "https://b/q", "file://host/q"] {
+            assert!(QuarantinePlace::parse(given).is_err(), "{given}");
+        }
+    }
+
+    #[test]
+    fn quarantine_under_a_watched_prefix_is_noticed() {
+        for (place, watched, overlaps) in [
+            (s3("b", "q/"), "", true),
+            (s3("b", "q/"), "q", true),
+            (s3("b", "q/"), "q/", true),
+            (s3("b", "logs/q/"), "logs/", true),
+            (s3("b", "q/"), "q/records/2026/", true),
+            (s3("b", ""), "rec", true),
+            (s3("b", ""), "objects/", true),
+            (s3("b", "q/"), "q/logs/", false),
+            (s3("b", "q/"), "logs/", false),
+            (s3("b", "logs-q/"), "logs/", false),
+            (s3("b", ""), "logs/", false),
+            (s3("c", ""), "", false),
+            (QuarantinePlace::Dir("/b".into()), "", false),
+        ] {
+            assert_eq!(
+                place.overlaps("b", watched),
+                overlaps,
+                "{place:?} {watched}"
+            );
+        }
+    }
+}

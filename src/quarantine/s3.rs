@@ -1,0 +1,61 @@
+//! Quarantine in a bucket.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+
+use crate::aws::fault::Fault;
+use crate::quarantine::{Quarantine, QuarantineError};
+
+/// Objects under one prefix. The client has our own credentials, never those for source buckets.
+#[derive(Clone, Debug)]
+pub struct S3Quarantine {
+    client: Client,
+    bucket: String,
+    /// Empty, or with a `/` at its end.
+    prefix: String,
+}
+
+impl S3Quarantine {
+    /// `prefix` is a folder: a `/` is added where it has none.
+    pub fn new(client: Client, bucket: impl Into<String>, prefix: &str) -> Self {
+        Self {
+            client,
+            bucket: bucket.into(),
+            prefix: super::folder(prefix),
+        }
+    }
+}
+
+impl Quarantine for S3Quarantine {
+    async fn keep(&self, name: &str, content: Bytes) -> Result<String, QuarantineError> {
+        let key = format!("{}{name}", self.prefix);
+        let place = format!("s3://{}/{key}", self.bucket);
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .content_type(content_type(name))
+            .body(ByteStream::from(content));
+        match put.send().await {
+            Ok(_) => Ok(place),
+            Err(error) => {
+                let fault = Fault::of(&error);
+                let reason = fault.to_string();
+                Err(match fault.is_transient() {
+                    true => QuarantineError::Unavailable { place, reason },
+                    false => QuarantineError::Refused { place, reason },
+                })
+            }
+        }
+    }
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit('.').next() {
+        Some("json") => "application/json",
+        Some("ndjson") => "application/x-ndjson",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,160 @@
+//! One page of a listing against its range of the ledger: a pure difference.
+
+use std::collections::HashMap;
+
+use crate::clock::Timestamp;
+use crate::ledger::{Row, State};
+use crate::object::ContentId;
+use crate::rules::not_a_log;
+use crate::store::Listed;
+
+/// Which objects a pass cares for, by the time at which they were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eligible {
+    /// Not before this.
+    pub from: Timestamp,
+    /// Not after this: younger ones may still have a notification on its way.
+    pub until: Timestamp,
+}
+
+/// What the ledger does not take care of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Oldest first.
+    pub missing: Vec<ContentId>,
+    /// When the oldest object was written that is neither settled nor quarantined, young ones
+    /// included.
+    pub oldest_unsettled: Option<Timestamp>,
+}
+
+/// `listed − (settled ∪ quarantined ∪ claimed with a live lease ∪ queued and not lapsed)`, without what
+/// is no log and what is not eligible.
+pub fn diff(
+    bucket: &str,
+    listed: &[Listed],
+    rows: &[Row],
+    eligible: &Eligible,
+    now: Timestamp,
+) -> Diff {
+    let states: HashMap<&ContentId, State> =
+        rows.iter().map(|row| (&row.content, row.state)).collect();
+    let mut missing = Vec::new();
+    let mut oldest_unsettled = None;
+    for object in listed {
+        if object.last_modified < eligible.from
+            || not_a_log(&object.key, Some(object.size)).is_some()
+        {
+            continue;
+        }
+        let content = ContentId {
+            bucket: bucket.to_owned(),
+            key: object.key.clone(),
+            etag: object.etag.clone(),
+            size: object.size,
+        };
+        let state = states.get(&content).copied();
+        if matches!(state, Some(State::Settled | State::Quarantined)) {
+            continue;
+        }
+        let written = object.last_modified;
+        oldest_unsettled =
+            Some(oldest_unsettled.map_or(written, |oldest: Timestamp| oldest.min(written)));
+        let is_young = written > eligible.until;
+        if !is_young && !state.is_some_and(|state| state.is_live(now)) {
+            missing.push((written, content));
+        }
+    }
+    missing.sort();
+    Diff {
+        missing: missing.into_iter().map(|(_, content)| content).collect(),
+        oldest_unsettled,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Etag;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn listed(key: &str, written_secs: u64) -> Listed {
+        Listed {
+            key: key.into(),
+            etag: Etag::from("e"),
+            size: 10,
+            last_modified: Timestamp::from_secs(written_secs),
+        }
+    }
+
+    fn row(key: &str, state: State) -> Row {
+        Row {
+            content: ContentId {
+                bucket: "b".into(),
+                key: key.into(),
+                etag: Etag::from("e"),
+                size: 10,
+            },
+            state,
+        }
+    }
+
+    fn keys(diff: &Diff) -> Vec<&str> {
+        diff.missing.iter().map(|content| &*content.key).collect()
+    }
+
+    const ELIGIBLE: Eligible = Eligible {
+        from: Timestamp::from_secs(900_000),
+        until: Timestamp::from_secs(999_700),
+    };
+
+    #[test]
+    fn what_no_row_takes_care_of_is_missing_oldest_first() {
+        let lapsed = Timestamp::from_secs(999_999);
+        let live = Timestamp::from_secs(1_000_001);
+        let objects = [
+            listed("a", 999_000),
+            listed("b", 998_000),
+            listed("c", 997_000),
+            listed("d", 996_000),
+            listed("e", 995_000),
+            listed("f", 994_000),
+            listed("g", 993_000),
+        ];
+        let rows = [
+            row("b", State::Settled),
+            row("c", State::Quarantined),
+            row("d", State::Claimed { until: live }),
+            row("e", State::Claimed { until: lapsed }),
+            row("f", State::Queued { until: live }),
+            row("g", State::Queued { until: lapsed }),
+        ];
+        let diff = diff("b", &objects, &rows, &ELIGIBLE, NOW);
+        assert_eq!(keys(&diff), ["g", "e", "a"]);
+        assert_eq!(diff.oldest_unsettled, Some(Timestamp::from_secs(993_000)));
+    }
+
+    #[test]
+    fn an_overwritten_object_is_missing_though_its_old_content_is_settled() {
+        let mut other = row("a", State::Settled);
+        other.content.etag = Etag::from("old");
+        let diff = diff("b", &[listed("a", 999_000)], &[other], &ELIGIBLE, NOW);
+        assert_eq!(keys(&diff), ["a"]);
+    }
+
+    #[test]
+    fn young_objects_are_left_to_their_notifications_but_count_as_unsettled() {
+        let diff = diff("b", &[listed("a", 999_900)], &[], &ELIGIBLE, NOW);
+        assert_eq!(keys(&diff), [""; 0]);
+        assert_eq!(diff.oldest_unsettled, Some(Timestamp::from_secs(999_900)));
+    }
+
+    #[test]
+    fn old_objects_and_test_objects_are_not_ours() {
+        let objects = [
+            listed("a", 800_000),
+            listed("ownership-challenge.txt", 999_000),
+        ];
+        assert_eq!(diff("b", &objects, &[], &ELIGIBLE, NOW), Diff::default());
+    }
+}
