@@ -149,33 +149,54 @@ fn failed(answer: &Value) -> Vec<&str> {
         .collect()
 }
 
-#[tokio::test]
-async fn every_sample_event_is_answered() {
-    let deployment = Deployment::new(Options::default()).await;
-    let ingest = deployment.ingest(Duration::from_secs(20));
-    let reconcile = deployment.function(env!("CARGO_BIN_EXE_reconcile"), Duration::from_secs(20));
-    let reconcile = LambdaProcess::new(reconcile);
+/// The samples to try: one if `EVENT` names it, as `make invoke` does, else all.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what to try is a matter of the run"
+)]
+fn sample_events() -> Vec<(String, Vec<u8>)> {
+    let wanted = std::env::var("EVENT").ok();
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/events");
+    let mut samples = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         let name = path
-            .file_name()
+            .file_stem()
             .and_then(|name| name.to_str())
-            .expect("a name")
-            .to_owned();
-        let payload = std::fs::read(&path).expect("a file");
+            .expect("a name");
+        if wanted.as_deref().is_none_or(|wanted| wanted == name) {
+            samples.push((name.to_owned(), std::fs::read(&path).expect("a file")));
+        }
+    }
+    assert!(!samples.is_empty(), "no such event: {wanted:?}");
+    samples
+}
+
+#[tokio::test]
+async fn every_sample_event_is_answered() {
+    let deployment = Deployment::new(Options::default()).await;
+    // The one object whose sample names no entity tag, so that any content will do.
+    let manual = include_str!("../../events/manual.json");
+    let manual: WorkItem = serde_json::from_str(manual).expect("an item");
+    deployment.put(&manual.key, gzip(&lines(&records(3))));
+    let ingest = deployment.ingest(Duration::from_secs(20));
+    let reconcile = deployment.function(env!("CARGO_BIN_EXE_reconcile"), Duration::from_secs(20));
+    let reconcile = LambdaProcess::new(reconcile);
+    for (name, payload) in sample_events() {
         let is_schedule = name.starts_with("schedule");
         let function = if is_schedule { &reconcile } else { &ingest };
         let answer = function
             .invoke(&payload)
             .await
             .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        println!("{name}: {answer}");
         if name.contains("sqs") {
             // None of the objects exists, so there is nothing to do and nothing to come back.
             assert_eq!(failed(&answer), [""; 0], "{name}");
         }
     }
-    assert_eq!((ingest.starts(), reconcile.starts()), (1, 1));
+    assert!(ingest.starts() <= 1 && reconcile.starts() <= 1);
+    print!("{}{}", ingest.logs(), reconcile.logs());
 }
 
 #[tokio::test]
@@ -393,12 +414,13 @@ fn cloudflare_like(plain_bytes: usize) -> (Vec<u8>, u64) {
              \"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{}.0.0.0 Safari/537.36\",\
              \"EdgeColoCode\":\"FRA\",\"EdgeEndTimestamp\":{},\"EdgePathingOp\":\"wl\",\"EdgePathingSrc\":\"macro\",\
              \"EdgePathingStatus\":\"nr\",\"EdgeResponseBytes\":{},\"EdgeResponseStatus\":{},\"EdgeStartTimestamp\":{},\
-             \"OriginIP\":\"192.0.2.{}\",\"OriginResponseTime\":{},\"RayID\":\"{:016x}\",\"SecurityLevel\":\"med\",\
+             \"JA3Hash\":\"{:016x}{:016x}\",\"OriginIP\":\"192.0.2.{}\",\"OriginResponseTime\":{},\"RayID\":\"{:016x}\",\"SecurityLevel\":\"med\",\
              \"WorkerSubrequest\":false,\"ZoneID\":23456789}}\n",
             ["hit", "miss", "dynamic"][a as usize % 3], a % 60_000, ["DE", "US", "FR", "JP"][b as usize % 4],
             a >> 24, (a >> 16) & 255, (a >> 8) & 255, a & 255, b & 0xffff, 90 + b % 30,
             1_773_478_800_000_000_000_u64 + count * 1_000 + 7, b % 100_000, [200, 301, 404][b as usize % 3],
-            1_773_478_800_000_000_000_u64 + count * 1_000, b & 255, a % 900_000, count,
+            1_773_478_800_000_000_000_u64 + count * 1_000, state, state.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            b & 255, a % 900_000, count,
         )).expect("memory takes every byte");
         gzip.write_all(line.as_bytes())
             .expect("memory takes every byte");
