@@ -67,7 +67,7 @@ const LEASE: Duration = Duration::from_secs(20);
 /// Without an end in sight something is wrong, and a person has waited long enough.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// So that a person can follow.
-const PACE: Duration = Duration::from_millis(120);
+const PACE: Duration = Duration::from_millis(180);
 const WINDOW: Duration = Duration::from_secs(2 * 60 * 60);
 
 #[derive(Clone, Debug, Args)]
