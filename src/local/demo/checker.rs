@@ -104,14 +104,14 @@ pub fn check(
     let mut findings = Findings::default();
     for object in produced {
         let is_kept = object.flaw == Flaw::Truncated && quarantined.objects.contains(&object.key);
-        for id in &object.records {
+        for (index, id) in object.records.iter().enumerate() {
             let arrived = u64::from(received.times_of(*id));
             let kept = quarantined.records.get(id).copied().unwrap_or_default();
             findings.produced += 1;
             findings.arrived += arrived.min(1);
             findings.kept += kept;
             match arrived + kept {
-                0 if is_kept => findings.behind_damage += 1,
+                0 if is_kept && index >= object.records_whole => findings.behind_damage += 1,
                 0 => findings.missing += 1,
                 times => findings.duplicates += times - 1,
             }

@@ -3,11 +3,12 @@
 //! Pure: the same seed, number and time give the same objects. Every record has an identity of its own,
 //! so that a checker can say of each where it went.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::Compression;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
@@ -31,6 +32,8 @@ pub struct Produced {
     pub flaw: Flaw,
     /// Its records as the endpoint will see them, in order.
     pub records: Vec<RecordId>,
+    /// How many of them stand whole in `bytes`, before the damage if there is one.
+    pub records_whole: usize,
 }
 
 /// How it is written.
@@ -110,6 +113,10 @@ impl Written {
         if self.flaw == Flaw::Truncated {
             bytes.truncate(bytes.len() / 3 * 2);
         }
+        let records_whole = match self.flaw {
+            Flaw::Truncated => lines_before_damage(&bytes),
+            Flaw::None | Flaw::MalformedRecord => records.len(),
+        };
         Produced {
             key,
             bytes: bytes.into(),
@@ -117,6 +124,7 @@ impl Written {
             notice: self.notice,
             flaw: self.flaw,
             records,
+            records_whole,
         }
     }
 }
@@ -279,6 +287,14 @@ fn gzip(lines: &[String]) -> Vec<u8> {
         writeln!(encoder, "{line}").expect("a Vec takes every byte");
     }
     encoder.finish().expect("a Vec takes every byte")
+}
+
+/// Lines that a gzip without its end still holds.
+fn lines_before_damage(bytes: &[u8]) -> usize {
+    let mut plain = Vec::new();
+    // What was inflated before the error is in `plain`, and the error is the point of it.
+    let _ = GzDecoder::new(bytes).read_to_end(&mut plain);
+    memchr::memchr_iter(b'\n', &plain).count()
 }
 
 fn civil(time: Timestamp) -> DateTime {
