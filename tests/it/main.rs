@@ -17,4 +17,5 @@ mod sink_answers;
 mod sink_contract;
 mod store_contract;
 mod support;
+mod tool;
 mod world;
