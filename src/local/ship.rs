@@ -89,7 +89,13 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
         progress.done(&row);
         total.add(row);
     });
-    let (listed, ()) = tokio::join!(find(&crew, bucket, prefix, tasks, &progress), carried);
+    let finding = async {
+        tokio::select! {
+            found = find(&crew, bucket, prefix, tasks, &progress) => found,
+            () = crew.stop().asked() => Ok(()),
+        }
+    };
+    let (listed, ()) = tokio::join!(finding, carried);
     progress.finish();
     listed?;
     if total.rows().is_empty() {

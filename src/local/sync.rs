@@ -178,10 +178,10 @@ impl Run<'_> {
     /// One pass, or one after the other. Consumes the sender, so that the crew ends with it.
     async fn passes(self, watch: Option<Duration>) -> Result<(), Failure> {
         let Some(pause) = watch else {
-            return self.ended(self.pass().await);
+            return self.ended(self.pass_unless_stopped().await);
         };
         loop {
-            match self.pass().await {
+            match self.pass_unless_stopped().await {
                 // A store that is out of order is asked again; one that refuses is not.
                 Err(failure) if failure.verdict() == Verdict::Retry => {
                     self.progress
@@ -202,6 +202,14 @@ impl Run<'_> {
             self.crew.stop().ask();
         }
         passed
+    }
+
+    /// A pass, or as much of it as was done when a stop was asked for.
+    async fn pass_unless_stopped(&self) -> Result<(), Failure> {
+        tokio::select! {
+            passed = self.pass() => passed,
+            () = self.crew.stop().asked() => Ok(()),
+        }
     }
 
     /// Lists, compares with the ledger, and sends what is missing to be carried.
@@ -260,10 +268,7 @@ impl Run<'_> {
             item,
             came_by: CameBy::Listing,
         };
-        tokio::select! {
-            sent = self.tasks.send(task) => sent.is_ok(),
-            () = self.crew.stop().asked() => false,
-        }
+        self.tasks.send(task).await.is_ok()
     }
 }
 
