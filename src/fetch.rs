@@ -62,6 +62,11 @@ impl<'a, S: Store, C: Clock> Parts<'a, S, C> {
         self.ahead.is_none() && self.next < self.source.content.size
     }
 
+    /// Whether [`Parts::take`] has a part to give.
+    pub fn has_part(&self) -> bool {
+        self.ahead.is_some()
+    }
+
     /// Whether every part was taken.
     pub fn is_done(&self) -> bool {
         self.ahead.is_none() && self.next >= self.source.content.size

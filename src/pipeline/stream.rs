@@ -186,7 +186,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                         failure = Some(error.into());
                     }
                 }
-                () = tokio::task::yield_now(), if has_slot && feed.can_step() => {}
+                () = tokio::task::yield_now(), if has_slot && feed.can_step(&parts) => {}
             }
         }
         if let Some(failure) = failure {
@@ -260,9 +260,10 @@ impl Feed {
         }
     }
 
-    /// Whether there is something to do without another part.
-    fn can_step(&self) -> bool {
-        self.assembler.has_batch() || (self.ended.is_none() && !self.part.is_empty())
+    /// Whether there is something to do without waiting for another part.
+    fn can_step<S: Store, C: Clock>(&self, parts: &Parts<'_, S, C>) -> bool {
+        let has_bytes = !self.part.is_empty() || parts.has_part();
+        self.assembler.has_batch() || (self.ended.is_none() && has_bytes)
     }
 
     /// Whether every batch of the object was given out.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bucket_brigade::checkpoint::Account;
+use bucket_brigade::clock::Clock as _;
 use bucket_brigade::failure::FailureKind;
 use bucket_brigade::ledger::{Claim, Ledger as _, Owner, State};
 use bucket_brigade::object::WorkItem;
@@ -217,6 +218,19 @@ async fn o10_a_broken_part_is_read_again_and_not_the_object() {
     ));
     assert_eq!(world.store.reads(), parts + 2);
     assert_eq!(world.missing_and_extra(&records), (0, 0));
+}
+
+/// A batch of many parts: with no request under way, nothing but the part itself says that there is work.
+#[tokio::test(start_paused = true)]
+async fn a_part_that_was_read_ahead_is_used_at_once() {
+    let mut world = World::new();
+    world.bounds.limits.batch_bytes_max = 8 << 20;
+    world.bounds.part_bytes = 300_000;
+    let item = world.put("logs/a", lines(&records(50_000)));
+    let outcome = world.ingest(&item).await;
+    assert!(matches!(outcome, Ingested::Settled { .. }), "{outcome:?}");
+    let took = world.clock.now().since(crate::world::START);
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
 }
 
 #[tokio::test(start_paused = true)]
