@@ -8,7 +8,8 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::{self, Next};
 use crate::body::Body;
@@ -122,12 +123,14 @@ pub async fn deliver<S: Sink>(
     limits: TimeLimits,
     random: impl Fn() -> u64 + Send,
 ) -> Delivered {
-    deliver_unless(std::future::pending(), sink, body, limits, random).await
+    let turns = Semaphore::new(1);
+    deliver_in_turn(&turns, std::future::pending(), sink, body, limits, random).await
 }
 
-/// [`deliver`], but once `stop` is ready nothing is waited for any more, except the answer to a request
-/// under way.
-pub async fn deliver_unless<S: Sink>(
+/// [`deliver`], but each request takes a turn, and leaves it to others while it waits to be repeated;
+/// and once `stop` is ready nothing is waited for any more, except the answer to a request under way.
+pub async fn deliver_in_turn<S: Sink>(
+    turns: &Semaphore,
     stop: impl Future<Output = ()> + Send,
     sink: &S,
     body: Body,
@@ -137,11 +140,20 @@ pub async fn deliver_unless<S: Sink>(
     tokio::pin!(stop);
     let mut work = Work::of(body);
     while let Some(part) = work.pop() {
-        let Some(timeout) = limits.request_at(Instant::now()) else {
+        let turn = tokio::select! {
+            biased;
+            turn = timeout_at(limits.until, turns.acquire()) => turn.ok(),
+            () = &mut stop => None,
+        };
+        let timeout = turn
+            .as_ref()
+            .and_then(|_| limits.request_at(Instant::now()));
+        let Some(timeout) = timeout else {
             work.stop_for_time(None);
             break;
         };
         let answer = sink.deliver(&part.body, timeout).await;
+        drop(turn);
         match work.push_answer(part, answer) {
             Step::Go => {}
             Step::Stop => break,

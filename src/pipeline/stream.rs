@@ -18,7 +18,7 @@ use crate::body::Body;
 use crate::checkpoint::{Account, Checkpoint, Position, Ranges, Window};
 use crate::clock::Clock;
 use crate::decode::DecodeError;
-use crate::delivery::{Delivered, TimeLimits, Unfinished, deliver_unless};
+use crate::delivery::{Delivered, TimeLimits, Unfinished, deliver_in_turn};
 use crate::evidence::{KeptRecord, records_entry};
 use crate::failure::{Failure, FailureKind};
 use crate::fetch::{Parts, Source};
@@ -288,14 +288,14 @@ async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
         return carried;
     }
     let delivered = {
-        let _permit = pipeline.requests.acquire().await;
         let now = pipeline.ports.clock.now();
         let limits = TimeLimits {
             until: tokio::time::Instant::now() + deadline.stop_at.since(now),
             request: pipeline.bounds.delivery_timeout,
         };
         let (sink, body) = (&pipeline.ports.sink, batch.body.clone());
-        deliver_unless(
+        deliver_in_turn(
+            &pipeline.requests,
             pipeline.stopped(),
             sink,
             body,
@@ -432,16 +432,13 @@ async fn keep<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
 
 fn unfinished(unfinished: &Unfinished) -> Failure {
     match unfinished {
-        Unfinished::Retry { reason, after } => {
-            let detail = reason.as_ref().map_or_else(
-                || "no time was left for the request".to_owned(),
-                ToString::to_string,
-            );
-            Failure {
-                after: *after,
-                ..Failure::new(FailureKind::EndpointUnavailable, detail)
+        Unfinished::Retry { reason, after } => Failure {
+            after: *after,
+            ..match reason {
+                Some(reason) => Failure::new(FailureKind::EndpointUnavailable, reason.to_string()),
+                None => Failure::new(FailureKind::OutOfTime, "no time was left for the request"),
             }
-        }
+        },
         Unfinished::Fatal { reason } => Failure::new(FailureKind::EndpointRefused, reason),
     }
 }
