@@ -57,6 +57,7 @@ impl Fault {
                 status: response.status().as_u16(),
                 code: error.code().map(str::to_owned),
                 message: match error.message() {
+                    Some(_) if quotes_request(error.code()) => None,
                     Some(message) => Some(message.to_owned()),
                     // A good answer that could not be read; the SDK says where.
                     None if response.status().is_success() => Some(chain(error)),
@@ -140,6 +141,12 @@ impl fmt::Display for Fault {
             Self::Unreachable { reason } | Self::Unmade { reason } => f.write_str(reason),
         }
     }
+}
+
+/// Whether the service's message may quote the request as it would have signed it, session token and
+/// all (IAM User Guide, "Troubleshoot Signature Version 4 signing").
+fn quotes_request(code: Option<&str>) -> bool {
+    code.is_some_and(|code| code.contains("Signature"))
 }
 
 /// Whether the request was never sent because credentials cannot be had until a person acts.
