@@ -9,13 +9,14 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::WatchedPrefix;
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::Ledger;
-use crate::object::WorkItem;
+use crate::object::{ContentId, WorkItem};
 use crate::queue::WorkQueue;
 use crate::store::{Listed, Page, Store};
 use crate::telemetry::{Metric, Metrics};
@@ -28,6 +29,9 @@ pub use diff::{Diff, Eligible, diff};
 /// carried without being asked for: wiring a notification takes some five minutes
 /// (S3 User Guide, "Enabling and configuring event notifications"), setting up a stack longer.
 const SINCE_BEFORE_FIRST_PASS: Duration = Duration::from_secs(60 * 60);
+
+/// Missing items that are noted and sent together: four batches of what SQS takes.
+const ITEMS_AT_A_TIME: usize = 40;
 
 /// How far a pass looks back that is not told.
 pub const WINDOW_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
@@ -113,11 +117,15 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
             ..PassReport::default()
         };
         let mut failed = None;
-        for watched in watched {
-            match Box::pin(self.pass(watched, window, stop_at)).await {
+        for (at, prefix) in watched.iter().enumerate() {
+            // What is left of the time is shared, or a prefix that needs it all would keep the ones
+            // after it from ever being listed.
+            let now = self.clock.now();
+            let share = stop_at.since(now) / u32::try_from(watched.len() - at).unwrap_or(u32::MAX);
+            match Box::pin(self.pass(prefix, window, now.plus(share))).await {
                 Ok(report) => {
                     tracing::info!(
-                        prefix = %watched,
+                        prefix = %prefix,
                         pages = report.pages,
                         listed = report.listed,
                         missing = report.missing,
@@ -129,7 +137,7 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
                 }
                 Err(failure) => {
                     let kind = failure.kind.name();
-                    tracing::error!(prefix = %watched, failure = kind, detail = failure.detail);
+                    tracing::error!(prefix = %prefix, failure = kind, detail = failure.detail);
                     if failure.verdict() == Verdict::Fatal {
                         metrics.add(Metric::FatalErrors, 1);
                     }
@@ -140,17 +148,21 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         metrics.add(Metric::Listed, total.listed);
         metrics.add(Metric::Missing, total.missing);
         metrics.add(Metric::Requeued, total.requeued);
+        if let Some(failure) = failed {
+            // What was not listed may be of any age; the alarm takes silence for a fault.
+            return Err(failure);
+        }
         let now = self.clock.now();
         let age = total
             .oldest_unsettled
             .map_or(Duration::ZERO, |oldest| now.since(oldest));
         metrics.raise(Metric::OldestUnsettledAge, age.as_secs());
-        failed.map_or(Ok(total), Err)
+        Ok(total)
     }
 
     /// One pass over `watched`, looking back over `window`, until it ends or `stop_at` comes.
     ///
-    /// An unfinished pass is gone on with first. Running it twice sends nothing twice: an item is noted as
+    /// An unfinished pass is gone on with first, unless this one looks back further. Running it twice sends nothing twice: an item is noted as
     /// queued in the ledger before it is sent.
     pub async fn pass(
         &self,
@@ -161,16 +173,23 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         let now = self.clock.now();
         let since = self.since(now).await?;
         let unfinished = self.read_mark::<Progress>(&position_mark(watched)).await?;
-        let was_unfinished = unfinished.is_some();
-        let progress = match unfinished {
-            Some(progress) => progress,
-            None => self.begin(watched, window, since, now).await?,
-        };
+        let anew = self.begin(watched, window, since, now).await?;
+        let goes_on = unfinished
+            .as_ref()
+            .is_some_and(|unfinished| unfinished.from <= anew.from);
+        let progress = unfinished.clone().filter(|_| goes_on).unwrap_or(anew);
         let mut report = self.run(watched, progress, since, stop_at).await?;
-        if was_unfinished && report.complete && self.clock.now() < stop_at {
-            let now = self.clock.now();
-            let progress = self.begin(watched, window, since, now).await?;
-            report.add(&self.run(watched, progress, since, stop_at).await?);
+        if !report.complete {
+            return Ok(report);
+        }
+        // Another pass may have run out of time meanwhile: its position is not ours to forget.
+        let position = position_mark(watched);
+        if unfinished.is_some() && self.read_mark::<Progress>(&position).await? == unfinished {
+            self.ledger.write_mark(&position, None).await?;
+        }
+        if goes_on && self.clock.now() < stop_at {
+            let anew = self.begin(watched, window, since, self.clock.now()).await?;
+            report.add(&self.run(watched, anew, since, stop_at).await?);
         }
         Ok(report)
     }
@@ -243,21 +262,27 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
                 progress.after = None;
             }
             loop {
-                if report.pages >= self.bounds.pages_max || self.clock.now() >= stop_at {
-                    let position = serde_json::to_string(&progress).map_err(unserializable)?;
-                    let mark = position_mark(watched);
-                    self.ledger.write_mark(&mark, Some(&position)).await?;
+                if report.pages >= self.bounds.pages_max {
+                    self.save(watched, &progress).await?;
                     return Ok(report);
                 }
                 let after = progress.after.as_deref();
-                let page = self
-                    .store
-                    .list(watched.bucket(), &progress.prefix, after)
-                    .await?;
+                let listing = self.store.list(watched.bucket(), &progress.prefix, after);
+                let Some(page) = self.within(stop_at, listing).await else {
+                    self.save(watched, &progress).await?;
+                    return Ok(report);
+                };
+                let page = page?;
                 check_order(&page, after, watched)?;
                 report.pages += 1;
-                self.compare(watched.bucket(), &page.objects, &eligible, &mut report)
+                let bucket = watched.bucket();
+                let is_compared = self
+                    .compare(bucket, &page.objects, &eligible, stop_at, &mut report)
                     .await?;
+                if !is_compared {
+                    self.save(watched, &progress).await?;
+                    return Ok(report);
+                }
                 match page.objects.last() {
                     Some(last) if page.more => progress.after = Some(last.key.clone()),
                     _ => break,
@@ -268,29 +293,45 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         self.ledger
             .write_mark(&completed_mark(watched), Some(&completed))
             .await?;
-        self.ledger
-            .write_mark(&position_mark(watched), None)
-            .await?;
         report.complete = true;
         Ok(report)
     }
 
-    /// Compares one page with its range of the ledger, and queues what is missing.
+    /// Saves where a pass stopped that has no more pages or time.
+    async fn save(&self, watched: &WatchedPrefix, progress: &Progress) -> Result<(), Failure> {
+        let position = serde_json::to_string(progress).map_err(unserializable)?;
+        let mark = position_mark(watched);
+        Ok(self.ledger.write_mark(&mark, Some(&position)).await?)
+    }
+
+    /// The outcome of something, unless `until` is there or comes first.
+    async fn within<F: Future>(&self, until: Timestamp, outcome: F) -> Option<F::Output> {
+        let left = until.since(self.clock.now());
+        match left.is_zero() {
+            true => None,
+            false => tokio::time::timeout(left, outcome).await.ok(),
+        }
+    }
+
+    /// Compares one page with its range of the ledger, and queues what is missing. False if time ran
+    /// out first: then the page is to be compared again.
     async fn compare(
         &self,
         bucket: &str,
         objects: &[Listed],
         eligible: &Eligible,
+        stop_at: Timestamp,
         report: &mut PassReport,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let (Some(first), Some(last)) = (objects.first(), objects.last()) else {
-            return Ok(());
+            return Ok(true);
         };
         let now = self.clock.now();
-        let rows = self
-            .ledger
-            .range(bucket, &first.key, &last.key, now)
-            .await?;
+        let range = self.ledger.range(bucket, &first.key, &last.key, now);
+        let Some(rows) = self.within(stop_at, range).await else {
+            return Ok(false);
+        };
+        let rows = rows?;
         let Diff {
             missing,
             oldest_unsettled,
@@ -302,26 +343,46 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
             .flatten()
             .min();
 
+        for missing in missing.chunks(ITEMS_AT_A_TIME) {
+            if self.clock.now() >= stop_at {
+                return Ok(false);
+            }
+            report.requeued += self.requeue(missing).await?;
+        }
+        Ok(true)
+    }
+
+    /// Notes items as queued and sends them; says how many were sent. What was noted is sent or
+    /// taken back, whatever fails beside it: it would be left alone for as long as the note holds.
+    async fn requeue(&self, missing: &[ContentId]) -> Result<u64, Failure> {
+        let now = self.clock.now();
         let until = now.plus(self.bounds.queued);
+        let notes = missing
+            .iter()
+            .map(|content| self.ledger.queue(content, now, until));
         let mut items = Vec::with_capacity(missing.len());
-        for content in missing {
-            if self.ledger.queue(&content, now, until).await? {
-                items.push(content);
+        let mut failed: Option<Failure> = None;
+        for (content, noted) in missing.iter().zip(join_all(notes).await) {
+            match noted {
+                Ok(true) => items.push(content.clone()),
+                Ok(false) => {}
+                Err(error) => failed = failed.or(Some(error.into())),
             }
         }
         let work: Vec<WorkItem> = items.iter().cloned().map(WorkItem::from).collect();
-        let mut refused = None;
+        let mut requeued = 0;
         for (content, sent) in items.iter().zip(self.queue.send(&work).await) {
-            match sent {
-                Ok(()) => report.requeued += 1,
-                Err(error) => {
-                    self.ledger.unqueue(content, until).await?;
-                    tracing::warn!(%content, %error, "not queued; the next pass finds it again");
-                    refused = Some(error);
-                }
+            let Err(error) = sent else {
+                requeued += 1;
+                continue;
+            };
+            tracing::warn!(%content, %error, "not queued; the next pass finds it again");
+            failed = failed.or(Some(error.into()));
+            if let Err(error) = self.ledger.unqueue(content, until).await {
+                tracing::warn!(%content, %error, "left alone until {until}");
             }
         }
-        refused.map_or(Ok(()), |error| Err(error.into()))
+        failed.map_or(Ok(requeued), Err)
     }
 
     async fn read_mark<T: serde::de::DeserializeOwned>(

@@ -1,5 +1,6 @@
 mod at_endpoint;
 mod aws_doubles;
+mod deadlines;
 mod delivery;
 mod embedded_s3;
 mod functions;
@@ -18,4 +19,5 @@ mod sink_contract;
 mod store_contract;
 mod support;
 mod tool;
+mod troubled;
 mod world;

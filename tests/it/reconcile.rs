@@ -16,6 +16,9 @@ use bucket_brigade::reconcile::{PassReport, ReconcileBounds, Reconciler};
 use bucket_brigade::store::memory::MemoryStore;
 use bucket_brigade::store::{Listed, ObjectMeta, Page, Store, StoreError};
 
+use bucket_brigade::telemetry::Metrics;
+
+use crate::troubled::{Trouble, Troubled};
 use crate::world::{BUCKET, START, VirtualClock};
 
 const WINDOW: Duration = Duration::from_secs(2 * 3_600);
@@ -340,4 +343,160 @@ async fn p7_a_store_that_lists_out_of_order_is_refused_and_not_trusted() {
         .expect_err("refused");
     assert_eq!(failure.kind, FailureKind::StoreUnusable);
     assert!(failure.detail.contains("byte order"), "{failure}");
+}
+
+/// A reconciler over the same ports as `world`, of which some have trouble.
+fn troubled(
+    world: &Fixture,
+    trouble: Trouble,
+) -> Reconciler<Troubled<MemoryStore>, Troubled<MemoryLedger>, Arc<MemoryQueue>, VirtualClock> {
+    Reconciler {
+        store: Troubled::new(&world.0.store, trouble),
+        ledger: Troubled::new(&world.0.ledger, trouble),
+        queue: Arc::clone(&world.0.queue),
+        clock: world.0.clock,
+        bounds: world.0.bounds.clone(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_noted_as_queued_is_sent_though_the_ledger_fails_at_the_next_note() {
+    let world = Fixture(reconciler());
+    for n in 0..5 {
+        world.put(&format!("logs/{n}"), 600);
+    }
+    let stop_at = world.0.clock.now().plus(Duration::from_secs(60));
+    let failed = troubled(&world, Trouble::Fails("queue", 3))
+        .pass(&watched("logs/"), WINDOW, stop_at)
+        .await;
+    assert_eq!(
+        failed.expect_err("throttled").kind,
+        FailureKind::LedgerUnavailable
+    );
+    world.pass("logs/").await;
+    let mut queued = world.queued();
+    queued.sort();
+    assert_eq!(queued, ["logs/0", "logs/1", "logs/2", "logs/3", "logs/4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_full_of_missing_objects_does_not_outlast_the_deadline() {
+    let world = Fixture(reconciler());
+    for n in 0..1_000 {
+        world.put(&format!("logs/{n:04}"), 600);
+    }
+    for slow in ["queue", "list", "range"] {
+        let time = Duration::from_secs(if slow == "queue" { 2 } else { 600 });
+        let stop_at = world.0.clock.now().plus(Duration::from_secs(20));
+        let report = troubled(&world, Trouble::Slow(slow, time))
+            .pass(&watched("logs/"), WINDOW, stop_at)
+            .await
+            .expect("a pass");
+        assert!(!report.complete);
+        let late = world.0.clock.now().since(stop_at);
+        assert!(late <= Duration::from_secs(2), "{slow}: {late:?} late");
+        if slow == "queue" {
+            assert!(report.requeued > 0);
+        }
+    }
+    let begun = world.queued();
+    world.pass("logs/").await;
+    let mut queued = [begun, world.queued()].concat();
+    queued.sort();
+    queued.dedup();
+    assert_eq!(queued.len(), 1_000, "what was noted was sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prefix_that_takes_all_the_time_keeps_no_other_from_its_pass() {
+    let mut fixture = reconciler();
+    fixture.store = Arc::new(MemoryStore::new().with_pages_of(1));
+    let world = Fixture(fixture);
+    for n in 0..100 {
+        world.settle(&world.put(&format!("huge/{n:03}"), 600)).await;
+    }
+    world.put("small/a", 600);
+    let both = [watched("huge/"), watched("small/")];
+    for _ in 0..3 {
+        let stop_at = world.0.clock.now().plus(Duration::from_secs(30));
+        troubled(&world, Trouble::Slow("list", Duration::from_secs(1)))
+            .pass_all(&both, WINDOW, stop_at, &Metrics::new("test"))
+            .await
+            .expect("passes");
+    }
+    assert_eq!(world.queued(), ["small/a"]);
+}
+
+/// A listing of eight pages, three in a pass, that was compared to its end a moment ago.
+async fn eight_pages() -> Fixture {
+    let mut fixture = reconciler();
+    fixture.store = Arc::new(MemoryStore::new().with_pages_of(10));
+    let mut world = Fixture(fixture);
+    for n in 0..75 {
+        world.settle(&world.put(&format!("logs/{n:03}"), 600)).await;
+    }
+    world.0.bounds.since = Some(START.minus(Duration::from_secs(10 * 86_400)));
+    assert!(world.pass("logs/").await.complete);
+    world
+}
+
+const SWEEP: Duration = Duration::from_secs(48 * 3_600);
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_sweep_is_not_put_off_by_an_unfinished_pass_that_looks_back_less_far() {
+    let mut world = eight_pages().await;
+    // A multipart upload that was initiated ten hours ago.
+    world.put("logs/000-late", 36_000);
+    world.0.bounds.pages_max = 3;
+    assert!(!world.pass("logs/").await.complete);
+    let stop_at = world.0.clock.now().plus(Duration::from_secs(60));
+    let sweep = world.0.pass(&watched("logs/"), SWEEP, stop_at).await;
+    assert!(!sweep.expect("a pass").complete);
+    for _ in 0..3 {
+        world.pass("logs/").await;
+    }
+    assert_eq!(world.queued(), ["logs/000-late"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p7_a_pass_that_ends_leaves_the_position_of_another_that_ran_out_of_time() {
+    let world = eight_pages().await;
+    world.put("logs/074-late", 36_000);
+    let slow = troubled(&world, Trouble::Slow("list", Duration::from_secs(1)));
+    let prefix = watched("logs/");
+    let now = world.0.clock.now();
+    let (sweep, pass) = tokio::join!(
+        slow.pass(&prefix, SWEEP, now.plus(Duration::from_secs(4))),
+        slow.pass(&prefix, WINDOW, now.plus(Duration::from_secs(60))),
+    );
+    assert!(!sweep.expect("a pass").complete);
+    assert!(pass.expect("a pass").complete);
+    assert_eq!(world.queued(), [""; 0]);
+    world.pass("logs/").await;
+    assert_eq!(world.queued(), ["logs/074-late"]);
+}
+
+/// The alarm takes silence for a fault, and a zero for good news.
+#[tokio::test(start_paused = true)]
+async fn a_pass_that_failed_publishes_no_age() {
+    let world = Fixture(reconciler());
+    world.put("logs/a", 100);
+    let prefix = [watched("logs/")];
+    let stop_at = world.0.clock.now().plus(Duration::from_secs(60));
+    let metrics = Metrics::new("test");
+    world
+        .0
+        .store
+        .fail_lists(1, |place| StoreError::Unavailable {
+            place,
+            reason: "503".into(),
+        });
+    let failed = world.0.pass_all(&prefix, WINDOW, stop_at, &metrics).await;
+    failed.expect_err("503");
+    let line = metrics.emf(world.0.clock.now());
+    assert!(!line.contains("OldestUnsettledAge"), "{line}");
+    let passed = world.0.pass_all(&prefix, WINDOW, stop_at, &metrics).await;
+    passed.expect("a pass");
+    let line = metrics.emf(world.0.clock.now());
+    assert!(line.contains("\"OldestUnsettledAge\":100"), "{line}");
 }

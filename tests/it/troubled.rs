@@ -1,0 +1,230 @@
+//! Ports in memory that hang, are slow or fail at one of their moves.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bucket_brigade::checkpoint::{Account, Checkpoint};
+use bucket_brigade::clock::Timestamp;
+use bucket_brigade::ledger::memory::MemoryLedger;
+use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use bucket_brigade::object::{ContentId, Etag, ObjectId, WorkItem};
+use bucket_brigade::quarantine::{Quarantine, QuarantineError};
+use bucket_brigade::queue::memory::MemoryQueue;
+use bucket_brigade::queue::{QueueError, WorkQueue};
+use bucket_brigade::store::memory::MemoryStore;
+use bucket_brigade::store::{ObjectMeta, Page, Store, StoreError};
+
+/// What is wrong with a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A move of this name never ends.
+    Hangs(&'static str),
+    /// A move of this name takes this long.
+    Slow(&'static str, Duration),
+    /// The nth move of this name fails, counted from one.
+    Fails(&'static str, u64),
+}
+
+pub struct Troubled<P> {
+    pub inner: Arc<P>,
+    trouble: Trouble,
+    moves: AtomicU64,
+}
+
+impl<P> Troubled<P> {
+    pub fn new(inner: &Arc<P>, trouble: Trouble) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            trouble,
+            moves: AtomicU64::new(0),
+        }
+    }
+
+    /// Suffers the trouble of a move; true if the move fails.
+    async fn suffer(&self, name: &str) -> bool {
+        match self.trouble {
+            Trouble::Hangs(hanging) if hanging == name => std::future::pending().await,
+            Trouble::Slow(slow, time) if slow == name => {
+                tokio::time::sleep(time).await;
+                false
+            }
+            Trouble::Fails(failing, nth) if failing == name => {
+                self.moves.fetch_add(1, Ordering::Relaxed) + 1 == nth
+            }
+            Trouble::Hangs(_) | Trouble::Slow(..) | Trouble::Fails(..) => false,
+        }
+    }
+}
+
+impl Troubled<MemoryLedger> {
+    async fn gate(&self, name: &str) -> Result<(), LedgerError> {
+        match self.suffer(name).await {
+            true => Err(LedgerError::Unavailable {
+                reason: "throttled".into(),
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Ledger for Troubled<MemoryLedger> {
+    async fn claim(
+        &self,
+        content: &ContentId,
+        owner: &Owner,
+        now: Timestamp,
+        lease: Duration,
+    ) -> Result<Claim, LedgerError> {
+        self.gate("claim").await?;
+        self.inner.claim(content, owner, now, lease).await
+    }
+
+    async fn renew(
+        &self,
+        lease: &Lease,
+        now: Timestamp,
+        duration: Duration,
+    ) -> Result<Lease, LedgerError> {
+        self.gate("renew").await?;
+        self.inner.renew(lease, now, duration).await
+    }
+
+    async fn checkpoint(
+        &self,
+        lease: &Lease,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        duration: Duration,
+    ) -> Result<Lease, LedgerError> {
+        self.gate("checkpoint").await?;
+        self.inner
+            .checkpoint(lease, checkpoint, now, duration)
+            .await
+    }
+
+    async fn release(
+        &self,
+        lease: &Lease,
+        checkpoint: &Checkpoint,
+        release: &Release,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.gate("release").await?;
+        self.inner.release(lease, checkpoint, release, now).await
+    }
+
+    async fn settle(
+        &self,
+        lease: &Lease,
+        account: &Account,
+        now: Timestamp,
+        expires: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.gate("settle").await?;
+        self.inner.settle(lease, account, now, expires).await
+    }
+
+    async fn quarantine(
+        &self,
+        lease: &Lease,
+        account: &Account,
+        reason: &str,
+        place: &str,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.gate("quarantine").await?;
+        self.inner
+            .quarantine(lease, account, reason, place, now)
+            .await
+    }
+
+    async fn queue(
+        &self,
+        content: &ContentId,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        self.gate("queue").await?;
+        self.inner.queue(content, now, until).await
+    }
+
+    async fn unqueue(&self, content: &ContentId, until: Timestamp) -> Result<(), LedgerError> {
+        self.gate("unqueue").await?;
+        self.inner.unqueue(content, until).await
+    }
+
+    async fn range(
+        &self,
+        bucket: &str,
+        first: &str,
+        last: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Row>, LedgerError> {
+        self.gate("range").await?;
+        self.inner.range(bucket, first, last, now).await
+    }
+
+    async fn read_mark(&self, name: &str) -> Result<Option<String>, LedgerError> {
+        self.inner.read_mark(name).await
+    }
+
+    async fn write_mark(&self, name: &str, value: Option<&str>) -> Result<(), LedgerError> {
+        self.inner.write_mark(name, value).await
+    }
+
+    async fn write_mark_once(&self, name: &str, value: &str) -> Result<String, LedgerError> {
+        self.inner.write_mark_once(name, value).await
+    }
+}
+
+impl Store for Troubled<MemoryStore> {
+    async fn head(&self, object: &ObjectId) -> Result<ObjectMeta, StoreError> {
+        self.suffer("head").await;
+        self.inner.head(object).await
+    }
+
+    async fn read(
+        &self,
+        object: &ObjectId,
+        etag: &Etag,
+        range: std::ops::Range<u64>,
+    ) -> Result<bytes::Bytes, StoreError> {
+        self.suffer("read").await;
+        self.inner.read(object, etag, range).await
+    }
+
+    async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        start_after: Option<&str>,
+    ) -> Result<Page, StoreError> {
+        self.suffer("list").await;
+        self.inner.list(bucket, prefix, start_after).await
+    }
+}
+
+impl<Q: Quarantine> Quarantine for Troubled<Q> {
+    async fn keep(&self, name: &str, content: bytes::Bytes) -> Result<String, QuarantineError> {
+        self.suffer("keep").await;
+        self.inner.keep(name, content).await
+    }
+}
+
+impl WorkQueue for Troubled<MemoryQueue> {
+    async fn send(&self, items: &[WorkItem]) -> Vec<Result<(), QueueError>> {
+        self.suffer("send").await;
+        self.inner.send(items).await
+    }
+
+    async fn bury(&self, body: &str, reason: &str) -> Result<(), QueueError> {
+        self.suffer("bury").await;
+        self.inner.bury(body, reason).await
+    }
+
+    async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
+        self.suffer("postpone").await;
+        self.inner.postpone(receipt, delay).await
+    }
+}
