@@ -73,6 +73,14 @@ pub fn return_delay(why: Return, after: Option<Duration>, random: u64) -> Durati
     delay.max(asked_for(after))
 }
 
+/// The longest that [`return_delay`] keeps a message away whose work made progress, or made none.
+pub fn return_delay_max(progress: bool, after: Option<Duration>) -> Duration {
+    match progress {
+        true => asked_for(after),
+        false => RETURN_MAX,
+    }
+}
+
 fn asked_for(after: Option<Duration>) -> Duration {
     after.unwrap_or_default().min(RETRY_AFTER_MAX)
 }
@@ -181,6 +189,9 @@ mod tests {
             ] {
                 prop_assert!(return_delay(why, after, random) <= RETURN_MAX);
             }
+            let after_progress = return_delay(Return::Progress, after, random);
+            prop_assert!(after_progress <= return_delay_max(true, after));
+            prop_assert!(return_delay_max(true, after) <= return_delay_max(false, after));
         }
     }
 }

@@ -51,6 +51,24 @@ struct ObjectEntry<'a> {
     account: &'a Account,
 }
 
+/// Bytes of an entry before they are escaped: it is built in memory, and read by a person. More records
+/// make another entry.
+const ENTRY_BYTES_MAX: usize = 1 << 20;
+
+/// What stands around each record in an entry, beside its bucket and key.
+const LINE_BYTES: usize = 256;
+
+/// How many of `records` make one entry: at least one of them.
+pub fn entry_records(content: &ContentId, records: &[KeptRecord<'_>]) -> usize {
+    let around = LINE_BYTES + content.bucket.len() + content.key.len();
+    let mut bytes = 0;
+    let fit = records.iter().take_while(|record| {
+        bytes += around + record.bytes.len();
+        bytes <= ENTRY_BYTES_MAX
+    });
+    fit.count().max(1)
+}
+
 /// The name and the text of an entry for refused records (`folder` is `records`) or for the originals of
 /// cut ones (`cut`). `records` is not empty.
 pub fn records_entry(

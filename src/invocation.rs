@@ -4,8 +4,10 @@
 //! skipped or quarantined. Messages that are not done are told when to come back. A body that cannot
 //! be read goes to the dead-letter queue as it came, and is done.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsBatchResponse;
 use futures_util::stream::{self, StreamExt};
@@ -19,7 +21,7 @@ use crate::ledger::Ledger;
 use crate::object::WorkItem;
 use crate::pipeline::{Deadline, Ingested, Pipeline};
 use crate::quarantine::Quarantine;
-use crate::queue::WorkQueue;
+use crate::queue::{QueueError, WorkQueue};
 use crate::sink::Sink;
 use crate::store::Store;
 use crate::telemetry::{Metric, Metrics};
@@ -111,14 +113,8 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
         worker: &str,
         deadline: Deadline,
     ) -> SqsBatchResponse {
-        let mut again: BTreeSet<&MessageId> = BTreeSet::new();
         let mut tasks = Vec::new();
         for message in messages {
-            if let Some(error) = message.burial()
-                && !self.bury(message, error).await
-            {
-                again.insert(&message.id);
-            }
             let Ok(found) = &message.body else {
                 continue;
             };
@@ -129,12 +125,20 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
             }));
         }
         let returned = self.carry_all(tasks, worker, deadline).await;
-        again.extend(
-            returned
-                .iter()
-                .filter_map(|(message, _)| *message)
-                .map(|message| &message.id),
-        );
+        let mut again: BTreeSet<&MessageId> = returned
+            .iter()
+            .filter_map(|(message, _)| *message)
+            .map(|message| &message.id)
+            .collect();
+        for message in messages {
+            // One that comes again for its other items is buried when these are done.
+            if let Some(error) = message.burial()
+                && !again.contains(&message.id)
+                && !self.bury(message, error, deadline).await
+            {
+                again.insert(&message.id);
+            }
+        }
         partial_answer(again)
     }
 
@@ -146,6 +150,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
         deadline: Deadline,
     ) -> Vec<(Option<&'a Message>, Failure)> {
         let is_fatal = AtomicBool::new(false);
+        let under_way = UnderWay::of(&tasks);
         stream::iter(tasks)
             .map(async |task| {
                 let outcome = if is_fatal.load(Ordering::Relaxed) {
@@ -156,16 +161,21 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
                     self.pipeline.ingest(&task.item, worker, deadline).await
                 };
                 self.note(&task.item, &outcome);
-                let Ingested::Returned { failure, .. } = &outcome else {
-                    return None;
+                let failure = match outcome {
+                    Ingested::Returned { ref failure, .. } => Some(failure.clone()),
+                    Ingested::Settled { .. }
+                    | Ingested::Skipped { .. }
+                    | Ingested::Quarantined { .. } => None,
                 };
-                if failure.verdict() == Verdict::Fatal {
+                if failure.as_ref().map(Failure::verdict) == Some(Verdict::Fatal) {
                     is_fatal.store(true, Ordering::Relaxed);
                 }
-                if let Some(message) = task.message {
-                    self.postpone(message, &outcome).await;
+                if let Some(message) = task.message
+                    && let Some(delay) = under_way.end(message, self.delay(message, &outcome))
+                {
+                    self.postpone(message, delay, deadline).await;
                 }
-                Some((task.message, failure.clone()))
+                failure.map(|failure| (task.message, failure))
             })
             .buffer_unordered(self.objects_in_flight_max)
             .filter_map(std::future::ready)
@@ -174,7 +184,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
     }
 
     /// Sends an unreadable message to the dead-letter queue. False if that failed.
-    async fn bury(&self, message: &Message, error: &EventError) -> bool {
+    async fn bury(&self, message: &Message, error: &EventError, deadline: Deadline) -> bool {
         tracing::error!(
             message = %message.id,
             failure = FailureKind::MessageMalformed.name(),
@@ -185,7 +195,10 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
         let Some(queue) = &self.queue else {
             return false;
         };
-        match queue.bury(&message.raw, &error.to_string()).await {
+        let left = deadline.end_at.since(self.pipeline.ports().clock.now());
+        let reason = error.to_string();
+        let buried = tokio::time::timeout(left, queue.bury(&message.raw, &reason)).await;
+        match buried.unwrap_or_else(|_| Err(out_of_time())) {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(message = %message.id, %error, "message not buried; it comes again");
@@ -194,19 +207,16 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
         }
     }
 
-    /// Sets when a message comes back. If that fails it comes back when its visibility time-out ends.
-    async fn postpone(&self, message: &Message, outcome: &Ingested) {
-        let (
-            Some(queue),
-            Ingested::Returned {
-                failure,
-                progress,
-                held_until,
-                ..
-            },
-        ) = (&self.queue, outcome)
+    /// How long a message stays away for an item of it that is not done.
+    fn delay(&self, message: &Message, outcome: &Ingested) -> Option<Duration> {
+        let Ingested::Returned {
+            failure,
+            progress,
+            held_until,
+            ..
+        } = outcome
         else {
-            return;
+            return None;
         };
         let ports = self.pipeline.ports();
         let why = match held_until {
@@ -218,8 +228,19 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
                 attempts: message.receive_count.max(1),
             },
         };
-        let delay = return_delay(why, failure.after, (ports.random)());
-        if let Err(error) = queue.postpone(&message.receipt, delay).await {
+        Some(return_delay(why, failure.after, (ports.random)()))
+    }
+
+    /// Sets when a message comes back. If that fails it comes back when its visibility time-out ends.
+    async fn postpone(&self, message: &Message, delay: Duration, deadline: Deadline) {
+        let Some(queue) = &self.queue else {
+            return;
+        };
+        // The ledger may have used up its time, and the answer is all that is left to give.
+        let left = deadline.end_at.since(self.pipeline.ports().clock.now());
+        let left = left.max(POSTPONE_TIME_MIN);
+        let postponed = tokio::time::timeout(left, queue.postpone(&message.receipt, delay)).await;
+        if let Err(error) = postponed.unwrap_or_else(|_| Err(out_of_time())) {
             tracing::warn!(message = %message.id, %error, "visibility not changed");
         }
     }
@@ -302,6 +323,41 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
             .add(Metric::Quarantined, account.records_quarantined);
         self.metrics.add(Metric::Requests, account.requests);
         self.metrics.add(Metric::BodyBytes, account.body_bytes);
+    }
+}
+
+/// What postponing a message may take when the invocation's time is up: less than what
+/// `DEADLINE_MARGIN_MS` leaves, unless that is set to little.
+const POSTPONE_TIME_MIN: Duration = Duration::from_secs(1);
+
+fn out_of_time() -> QueueError {
+    QueueError::Unavailable {
+        reason: "time ran out".to_owned(),
+    }
+}
+
+/// The messages whose items are being carried: how many of them are left, and how long the message is
+/// to stay away. A message that came back while an item of it is under way would only find that held.
+struct UnderWay<'a>(Mutex<BTreeMap<&'a MessageId, (usize, Option<Duration>)>>);
+
+impl<'a> UnderWay<'a> {
+    fn of(tasks: &[Task<'a>]) -> Self {
+        let mut left = BTreeMap::new();
+        for message in tasks.iter().filter_map(|task| task.message) {
+            left.entry(&message.id).or_insert((0, None)).0 += 1;
+        }
+        Self(Mutex::new(left))
+    }
+
+    /// Notes that an item has ended. With the last one: how long the message stays away, if any item
+    /// is not done.
+    fn end(&self, message: &Message, delay: Option<Duration>) -> Option<Duration> {
+        // A panic while the lock was held leaves every count whole.
+        let mut under_way = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, longest) = under_way.get_mut(&message.id)?;
+        *left -= 1;
+        *longest = (*longest).max(delay);
+        (*left == 0).then_some(*longest).flatten()
     }
 }
 

@@ -159,6 +159,15 @@ pub enum LedgerError {
     Refused { reason: String },
 }
 
+impl LedgerError {
+    /// The caller's time was up before the ledger answered.
+    pub fn out_of_time() -> Self {
+        LedgerError::Unavailable {
+            reason: "time ran out".to_owned(),
+        }
+    }
+}
+
 /// The port.
 pub trait Ledger: Send + Sync {
     /// Asks for the right to work on `content` until `now + lease`.

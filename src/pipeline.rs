@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use crate::assemble::Limits;
-use crate::backoff::{Next, before_next_attempt};
+use crate::backoff::{Next, before_next_attempt, return_delay_max};
 use crate::checkpoint::Account;
 use crate::clock::{Clock, Timestamp};
 use crate::evidence::object_entry;
@@ -19,7 +19,7 @@ use crate::quarantine::Quarantine;
 use crate::rules::not_a_log;
 use crate::shape::Shape;
 use crate::sink::Sink;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 mod stream;
 
@@ -64,6 +64,13 @@ pub struct Deadline {
     pub stop_at: Timestamp,
     /// The ledger has the last word by this.
     pub end_at: Timestamp,
+}
+
+impl Deadline {
+    /// Until when something may still be put into quarantine: the ledger's last word comes after it.
+    fn keep_until(&self) -> Timestamp {
+        self.stop_at.plus(self.end_at.since(self.stop_at) / 2)
+    }
 }
 
 /// What became of a work item.
@@ -111,6 +118,9 @@ pub struct Pipeline<S, K, L, Q, C> {
     ports: Ports<S, K, L, Q, C>,
     bounds: Bounds,
     requests: Semaphore,
+    /// Entries of the quarantine are built one at a time, since each is in memory whole, and so is
+    /// the body it is taken from.
+    keeping: Semaphore,
     stopping: watch::Sender<bool>,
 }
 
@@ -121,6 +131,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             ports,
             bounds,
             requests,
+            keeping: Semaphore::new(1),
             stopping: watch::Sender::new(false),
         }
     }
@@ -168,7 +179,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
     }
 
     async fn ingest_key(&self, item: &WorkItem, worker: &str, deadline: Deadline) -> Ingested {
-        let content = match self.identify(item).await {
+        let content = match self.identify(item, deadline).await {
             Ok(content) => content,
             Err(failure) => return self.unclaimed(failure),
         };
@@ -177,9 +188,9 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         let claim = self
             .ports
             .ledger
-            .claim(&content, &owner, now, self.bounds.lease)
-            .await;
-        match claim {
+            .claim(&content, &owner, now, self.bounds.lease);
+        let claim = self.within(deadline.stop_at, claim).await;
+        match claim.unwrap_or_else(|| Err(LedgerError::out_of_time())) {
             Ok(Claim::Granted(grant)) => {
                 let object = item.object();
                 self.carry(&object, *grant, deadline).await
@@ -199,10 +210,17 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
     }
 
     /// The content to claim: what the trigger said, completed by a HEAD where it did not say all.
-    async fn identify(&self, item: &WorkItem) -> Result<ContentId, Failure> {
+    async fn identify(&self, item: &WorkItem, deadline: Deadline) -> Result<ContentId, Failure> {
+        let object = item.object();
+        // An event rule may cover more than what is watched, and an entry for a record that was cut
+        // would be cut in its turn, and so on for ever.
+        if self.ports.quarantine.holds(&object) {
+            let detail = format!("{object}: kept in quarantine");
+            return Err(Failure::new(FailureKind::NotALog, detail));
+        }
         let not_a_log = |size| {
             not_a_log(&item.key, size).map_or(Ok(()), |why| {
-                let detail = format!("{}: {}", item.object(), why.as_str());
+                let detail = format!("{object}: {}", why.as_str());
                 Err(Failure::new(FailureKind::NotALog, detail))
             })
         };
@@ -210,10 +228,18 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         if let Some(content) = item.content() {
             return Ok(content);
         }
-        let meta = self.ports.store.head(&item.object()).await?;
+        let head = self.ports.store.head(&object);
+        let meta = match self.within(deadline.stop_at, head).await {
+            Some(meta) => meta?,
+            None => {
+                let place = object.to_string();
+                let reason = "time ran out".to_owned();
+                return Err(StoreError::Unavailable { place, reason }.into());
+            }
+        };
         not_a_log(Some(meta.size))?;
         if item.etag.as_ref().is_some_and(|etag| *etag != meta.etag) {
-            let detail = format!("{} was replaced", item.object());
+            let detail = format!("{object} was replaced");
             return Err(Failure::new(FailureKind::Superseded, detail));
         }
         Ok(ContentId {
@@ -269,8 +295,8 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
                 Ingested::Skipped { failure }
             }
             Verdict::Retry | Verdict::Fatal => {
-                self.release(&stream, &failure, self.bounds.lease, deadline)
-                    .await;
+                let queued = self.left_alone(progress, failure.after);
+                self.release(&stream, &failure, queued, deadline).await;
                 Ingested::Returned {
                     failure,
                     progress,
@@ -322,7 +348,8 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             &account,
         );
         let ended = async {
-            let place = self.ports.quarantine.keep(&name, entry).await?;
+            let keep = async { Ok(self.ports.quarantine.keep(&name, entry).await?) };
+            let place = self.keep_in_time(deadline, keep).await?;
             let (ledger, clock) = (&self.ports.ledger, &self.ports.clock);
             self.persist(deadline.end_at, || {
                 ledger.quarantine(lease, &account, failure.kind.name(), &place, clock.now())
@@ -337,11 +364,36 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
                 account,
             },
             Err(error) => {
-                self.release(stream, &error, self.bounds.lease, deadline)
-                    .await;
+                let queued = self.left_alone(false, error.after);
+                self.release(stream, &error, queued, deadline).await;
                 Ingested::returned(error)
             }
         }
+    }
+
+    /// How long reconcile leaves an item alone that is handed back: until its message is due. Otherwise
+    /// every pass during an outage would put another message for the same object on the queue.
+    fn left_alone(&self, progress: bool, after: Option<Duration>) -> Duration {
+        return_delay_max(progress, after) + self.bounds.lease
+    }
+
+    /// The outcome of putting something into quarantine, in time for the ledger's last word.
+    async fn keep_in_time<T>(
+        &self,
+        deadline: Deadline,
+        keep: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let kept = self.within(deadline.keep_until(), keep).await;
+        kept.unwrap_or_else(|| {
+            let kind = FailureKind::QuarantineUnavailable;
+            Err(Failure::new(kind, "time ran out"))
+        })
+    }
+
+    /// The outcome of something, unless `until` comes first.
+    async fn within<F: Future>(&self, until: Timestamp, outcome: F) -> Option<F::Output> {
+        let left = until.since(self.ports.clock.now());
+        tokio::time::timeout(left, outcome).await.ok()
     }
 
     /// Gives the lease back. If that fails, the lease runs out by itself.
@@ -382,13 +434,10 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
     {
         let mut failures = 0;
         loop {
-            let left = until.since(self.ports.clock.now());
-            let error = match tokio::time::timeout(left, write()).await {
-                Ok(Err(error @ LedgerError::Unavailable { .. })) => error,
-                Ok(answer) => return answer,
-                Err(_) => LedgerError::Unavailable {
-                    reason: "time ran out".to_owned(),
-                },
+            let error = match self.within(until, write()).await {
+                Some(Err(error @ LedgerError::Unavailable { .. })) => error,
+                Some(answer) => return answer,
+                None => LedgerError::out_of_time(),
             };
             failures += 1;
             let left = until.since(self.ports.clock.now());

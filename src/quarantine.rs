@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use url::Url;
 
+use crate::object::ObjectId;
+
 pub mod dir;
 pub mod memory;
 #[cfg(feature = "aws")]
@@ -35,11 +37,21 @@ pub trait Quarantine: Send + Sync {
         name: &str,
         content: Bytes,
     ) -> impl Future<Output = Result<String, QuarantineError>> + Send;
+
+    /// Whether an object is one that was kept here, which is not to be carried in its turn, whatever
+    /// brought it. Never, unless this is a place among buckets.
+    fn holds(&self, _object: &ObjectId) -> bool {
+        false
+    }
 }
 
 impl<Q: Quarantine> Quarantine for std::sync::Arc<Q> {
     async fn keep(&self, name: &str, content: Bytes) -> Result<String, QuarantineError> {
         (**self).keep(name, content).await
+    }
+
+    fn holds(&self, object: &ObjectId) -> bool {
+        (**self).holds(object)
     }
 }
 

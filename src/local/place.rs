@@ -64,4 +64,11 @@ impl Quarantine for Keep {
             Keep::Dir(place) => place.keep(name, content).await,
         }
     }
+
+    fn holds(&self, object: &ObjectId) -> bool {
+        match self {
+            Keep::S3(place) => place.holds(object),
+            Keep::Dir(place) => place.holds(object),
+        }
+    }
 }

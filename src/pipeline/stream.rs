@@ -19,7 +19,7 @@ use crate::checkpoint::{Account, Checkpoint, Position, Ranges, Window};
 use crate::clock::Clock;
 use crate::decode::DecodeError;
 use crate::delivery::{Delivered, TimeLimits, Unfinished, deliver_in_turn};
-use crate::evidence::{KeptRecord, records_entry};
+use crate::evidence::{KeptRecord, entry_records, records_entry};
 use crate::failure::{Failure, FailureKind};
 use crate::fetch::{Parts, Source};
 use crate::ledger::{Lease, Ledger, LedgerError};
@@ -280,7 +280,8 @@ async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     deadline: Deadline,
 ) -> Carried {
     let mut carried = Carried::default();
-    if let Err(failure) = keep_beside(pipeline, content, &batch, &mut carried).await {
+    let beside = keep_beside(pipeline, content, &batch, &mut carried);
+    if let Err(failure) = pipeline.keep_in_time(deadline, beside).await {
         carried.failure = Some(failure);
         return carried;
     }
@@ -309,7 +310,8 @@ async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     account.body_bytes = delivered.body_bytes;
     account.plain_bytes = delivered.plain_bytes;
     carried.failure = delivered.unfinished.as_ref().map(unfinished);
-    match keep_refused(pipeline, content, &batch, &delivered).await {
+    let refused = keep_refused(pipeline, content, &batch, &delivered);
+    match pipeline.keep_in_time(deadline, refused).await {
         Ok(()) => carried.answer(&batch, &delivered),
         Err(failure) => {
             // The refused ones are not answered for until they are kept.
@@ -348,6 +350,10 @@ async fn keep_beside<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     batch: &Batch,
     carried: &mut Carried,
 ) -> Result<(), Failure> {
+    if batch.kept.is_empty() {
+        return Ok(());
+    }
+    let _turn = pipeline.keeping.acquire().await;
     for (why, folder, reason) in [
         (KeptBecause::Cut, "cut", "record_cut"),
         (
@@ -389,6 +395,7 @@ async fn keep_refused<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     if delivered.refused.is_empty() && unidentified.is_none() {
         return Ok(());
     }
+    let _turn = pipeline.keeping.acquire().await;
     let plain = batch.body.plain();
     let mut kept = Vec::new();
     let mut refused = delivered.refused.iter().peekable();
@@ -422,11 +429,13 @@ async fn keep<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     folder: &str,
     records: &[KeptRecord<'_>],
 ) -> Result<(), Failure> {
-    if records.is_empty() {
-        return Ok(());
+    let mut rest = records;
+    while !rest.is_empty() {
+        let (together, later) = rest.split_at(entry_records(content, rest));
+        let (name, entry) = records_entry(folder, content, together);
+        pipeline.ports.quarantine.keep(&name, entry).await?;
+        rest = later;
     }
-    let (name, entry) = records_entry(folder, content, records);
-    pipeline.ports.quarantine.keep(&name, entry).await?;
     Ok(())
 }
 

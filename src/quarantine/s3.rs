@@ -5,7 +5,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
 use crate::aws::fault::Fault;
-use crate::quarantine::{Quarantine, QuarantineError};
+use crate::object::ObjectId;
+use crate::quarantine::{FOLDERS, Quarantine, QuarantineError};
 
 /// Objects under one prefix. The client has our own credentials, never those for source buckets.
 #[derive(Clone, Debug)]
@@ -50,6 +51,12 @@ impl Quarantine for S3Quarantine {
             }
         }
     }
+
+    fn holds(&self, object: &ObjectId) -> bool {
+        let name = object.key.strip_prefix(&self.prefix);
+        object.bucket == self.bucket
+            && name.is_some_and(|name| FOLDERS.iter().any(|folder| name.starts_with(folder)))
+    }
 }
 
 fn content_type(name: &str) -> &'static str {
@@ -57,5 +64,28 @@ fn content_type(name: &str) -> &'static str {
         Some("json") => "application/json",
         Some("ndjson") => "application/x-ndjson",
         _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_here_is_told_from_what_lies_beside_it() {
+        let config = aws_sdk_s3::Config::builder()
+            .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
+            .build();
+        let place = S3Quarantine::new(Client::from_conf(config), "b", "q");
+        for (bucket, key, holds) in [
+            ("b", "q/records/b/0/000000000000.ndjson", true),
+            ("b", "q/cut/b/0/000000000000.ndjson", true),
+            ("b", "q/objects/b/0.json", true),
+            ("b", "q/logs/a.gz", false),
+            ("b", "records/a.gz", false),
+            ("c", "q/records/b/0/000000000000.ndjson", false),
+        ] {
+            assert_eq!(place.holds(&ObjectId::new(bucket, key)), holds, "{key}");
+        }
     }
 }

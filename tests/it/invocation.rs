@@ -8,7 +8,7 @@ use bucket_brigade::event::EventError;
 use bucket_brigade::invocation::{Answer, Ingest, InvocationError};
 use bucket_brigade::ledger::State;
 use bucket_brigade::object::WorkItem;
-use bucket_brigade::pipeline::Deadline;
+use bucket_brigade::pipeline::{Deadline, Ingested};
 use bucket_brigade::queue::memory::MemoryQueue;
 use bucket_brigade::sink::memory::MemorySink;
 use bucket_brigade::sink::{Answer as Said, RetryReason};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, gzip, lines, records};
 
-fn sqs(bodies: &[String]) -> Vec<u8> {
+pub fn sqs(bodies: &[String]) -> Vec<u8> {
     let messages: Vec<Value> = bodies
         .iter()
         .enumerate()
@@ -216,4 +216,123 @@ async fn an_event_that_nobody_understands_is_an_error_and_no_success() {
     );
     let invoked = invoke(&world, b"{\"reconcile\":{}}").await;
     assert!(matches!(invoked.answer, Err(InvocationError::NotIngest)));
+}
+
+fn notification(items: &[&WorkItem]) -> Value {
+    let records: Vec<Value> = items
+        .iter()
+        .map(|item| {
+            let etag = item.etag.as_ref().map(|etag| etag.as_str());
+            json!({
+                "eventSource": "aws:s3",
+                "eventName": "ObjectCreated:Put",
+                "s3": {
+                    "bucket": { "name": item.bucket },
+                    "object": { "key": item.key, "size": item.size, "eTag": etag },
+                },
+            })
+        })
+        .collect();
+    json!({ "Records": records })
+}
+
+fn out_of_order(word: &'static [u8]) -> MemorySink {
+    MemorySink::judging(move |records: &[&[u8]]| {
+        match records.iter().any(|record| record.starts_with(word)) {
+            true => Said::Retry {
+                reason: RetryReason::Status(503),
+                after: None,
+            },
+            false => Said::Accepted,
+        }
+    })
+}
+
+/// Otherwise each pass of an outage would put one more message on the queue for each object.
+#[tokio::test(start_paused = true)]
+async fn h7_reconcile_leaves_an_object_alone_until_its_message_is_due() {
+    for (receive_count, after) in [(1, None), (20, None), (1, Some(Duration::from_secs(300)))] {
+        let world = World::with_sink(MemorySink::judging(move |_: &[&[u8]]| Said::Retry {
+            reason: RetryReason::Status(503),
+            after,
+        }));
+        let item = world.put("a", lines(&records(5)));
+        let payload = String::from_utf8(sqs(&[body(&item)])).expect("JSON");
+        let payload = payload.replace(
+            r#""ApproximateReceiveCount":"1""#,
+            &format!(r#""ApproximateReceiveCount":"{receive_count}""#),
+        );
+        let invoked = invoke(&world, payload.as_bytes()).await;
+        let postponed = invoked.queue.postponed();
+        let due = world.clock.now().plus(postponed[0].1);
+        let Some(State::Queued { until }) = world.state(&item.content().expect("complete")).await
+        else {
+            panic!("not queued");
+        };
+        assert!(until >= due, "left alone until {until}, due at {due}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_the_endpoint_does_not_take_keeps_no_other_from_its_turn() {
+    let world = World::with_sink(out_of_order(b"{\"later\""));
+    let later: Vec<Vec<u8>> = (0..500)
+        .map(|n| format!("{{\"later\":\"{n:020}\"}}").into_bytes())
+        .collect();
+    let later = world.put("later", lines(&later));
+    let good = world.put("good", lines(&records(500)));
+    let pipeline = world.pipeline();
+    let stop_at = world.clock.now().plus(Duration::from_secs(60));
+    let deadline = Deadline {
+        stop_at,
+        end_at: stop_at.plus(Duration::from_secs(5)),
+    };
+    let (later, settled) = tokio::join!(pipeline.ingest(&later, "test", deadline), async {
+        let outcome = pipeline.ingest(&good, "test", deadline).await;
+        assert!(matches!(outcome, Ingested::Settled { .. }), "{outcome:?}");
+        world.clock.now()
+    });
+    assert!(matches!(later, Ingested::Returned { .. }), "{later:?}");
+    let waited = settled.since(crate::world::START);
+    assert!(waited < Duration::from_secs(2), "it waited {waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn e12_an_unreadable_record_is_buried_once_though_its_message_comes_back() {
+    let world = World::with_sink(out_of_order(b"{\"RayID\""));
+    let item = world.put("a", lines(&records(5)));
+    let mut event = notification(&[&item]);
+    let records = event["Records"].as_array_mut().expect("a list");
+    records.push(json!({ "eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": {} }));
+    let payload = sqs(&[event.to_string()]);
+    let invoked = invoke(&world, &payload).await;
+    assert_eq!(invoked.failed(), ["message-0"]);
+    assert_eq!(invoked.queue.buried(), []);
+
+    let world = World::new();
+    world.put("a", lines(&crate::world::records(5)));
+    let invoked = invoke(&world, &payload).await;
+    assert_eq!(invoked.failed(), [""; 0]);
+    assert_eq!(invoked.queue.buried().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_several_objects_is_handed_back_once_when_all_of_them_have_ended() {
+    let world = World::with_sink(out_of_order(b"{\"RayID\""));
+    let held = world.put("held", lines(&records(9)));
+    let content = held.content().expect("complete");
+    let owner = bucket_brigade::ledger::Owner::new("other", 1);
+    use bucket_brigade::ledger::Ledger as _;
+    world
+        .ledger
+        .claim(&content, &owner, world.clock.now(), Duration::from_secs(5))
+        .await
+        .expect("claimed");
+    let out_of_order = world.put("out-of-order", lines(&records(5)));
+    let event = notification(&[&held, &out_of_order]);
+    let invoked = invoke(&world, &sqs(&[event.to_string()])).await;
+    assert_eq!(invoked.failed(), ["message-0"]);
+    let postponed = invoked.queue.postponed();
+    assert_eq!(postponed.len(), 1, "{postponed:?}");
+    assert!(postponed[0].1 >= Duration::from_secs(15), "{postponed:?}");
 }
