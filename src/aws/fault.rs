@@ -214,6 +214,19 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_quotes_the_request_is_told_from_the_others() {
+        for code in [
+            "InvalidSignatureException",
+            "SignatureDoesNotMatch",
+            "IncompleteSignature",
+        ] {
+            assert!(quotes_request(Some(code)), "{code}");
+        }
+        assert!(!quotes_request(Some("AccessDenied")));
+        assert!(!quotes_request(None));
+    }
+
+    #[test]
     fn what_may_succeed_later_is_told_from_what_may_not() {
         for (status, code, transient) in [
             (500, None, true),
