@@ -434,7 +434,14 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
     {
         let mut failures = 0;
         loop {
-            let error = match self.within(until, write()).await {
+            // A write that hangs is made again while there is still a lease to extend.
+            let try_until = self
+                .ports
+                .clock
+                .now()
+                .plus(self.bounds.lease / 3)
+                .min(until);
+            let error = match self.within(try_until, write()).await {
                 Some(Err(error @ LedgerError::Unavailable { .. })) => error,
                 Some(answer) => return answer,
                 None => LedgerError::out_of_time(),

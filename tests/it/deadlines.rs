@@ -6,7 +6,7 @@ use std::time::Duration;
 use bucket_brigade::clock::Clock as _;
 use bucket_brigade::failure::FailureKind;
 use bucket_brigade::invocation::{Answer, Ingest};
-use bucket_brigade::ledger::State;
+use bucket_brigade::ledger::{Ledger as _, State};
 use bucket_brigade::object::WorkItem;
 use bucket_brigade::pipeline::{Deadline, Ingested, Pipeline, Ports};
 use bucket_brigade::quarantine::memory::MemoryQuarantine;
@@ -158,6 +158,51 @@ async fn p5_a_queue_that_hangs_does_not_keep_the_answer_back() {
         let failed = answer.batch_item_failures.len();
         assert_eq!(failed, if hanging == "bury" { 2 } else { 1 });
         tokio::time::sleep(Duration::from_secs(3_600)).await;
+    }
+}
+
+/// One write that hangs, as on a connection that is gone, must not cost the lease.
+#[tokio::test(start_paused = true)]
+async fn a_ledger_write_that_hangs_is_made_again_before_the_lease_runs_out() {
+    for hanging in ["checkpoint", "renew", "settle"] {
+        let mut world = World::with_sink(MemorySink::judging(|_: &[&[u8]]| {
+            let slow = Duration::from_secs(30);
+            bucket_brigade::sink::memory::Reply::from(Said::Accepted).after(slow)
+        }));
+        world.bounds.delivery_timeout = Duration::from_secs(60);
+        let item = world.put("logs/a", lines(&records(200)));
+        let ports = Ports {
+            store: Arc::clone(&world.store),
+            sink: Arc::clone(&world.sink),
+            ledger: Troubled::new(&world.ledger, Trouble::HangsAt(hanging, 1)),
+            quarantine: Arc::clone(&world.quarantine),
+            clock: world.clock,
+            random: crate::world::random,
+        };
+        let pipeline = Pipeline::new(ports, world.bounds.clone());
+        let stop_at = world.clock.now().plus(Duration::from_secs(800));
+        let deadline = Deadline {
+            stop_at,
+            end_at: stop_at.plus(Duration::from_secs(6)),
+        };
+        let content = item.content().expect("complete");
+        let rivals = async {
+            for n in 0..10 {
+                tokio::time::sleep(Duration::from_secs(7)).await;
+                let owner = bucket_brigade::ledger::Owner::new("rival", n);
+                let (now, lease) = (world.clock.now(), Duration::from_secs(60));
+                let claim = world.ledger.claim(&content, &owner, now, lease).await;
+                let granted = matches!(claim, Ok(bucket_brigade::ledger::Claim::Granted(_)));
+                assert!(!granted, "{hanging}: taken over after {} s", (n + 1) * 7);
+            }
+        };
+        let (outcome, ()) = tokio::join!(pipeline.ingest(&item, "test", deadline), rivals);
+        assert!(matches!(outcome, Ingested::Settled { .. }), "{outcome:?}");
+        let took = world.clock.now().since(crate::world::START);
+        assert!(
+            took < Duration::from_secs(200),
+            "{hanging}: it took {took:?}"
+        );
     }
 }
 

@@ -20,6 +20,8 @@ use bucket_brigade::store::{ObjectMeta, Page, Store, StoreError};
 pub enum Trouble {
     /// A move of this name never ends.
     Hangs(&'static str),
+    /// The nth move of this name never ends, counted from one.
+    HangsAt(&'static str, u64),
     /// A move of this name takes this long.
     Slow(&'static str, Duration),
     /// The nth move of this name fails, counted from one.
@@ -49,10 +51,18 @@ impl<P> Troubled<P> {
                 tokio::time::sleep(time).await;
                 false
             }
+            Trouble::HangsAt(hanging, nth) if hanging == name => {
+                if self.moves.fetch_add(1, Ordering::Relaxed) + 1 == nth {
+                    std::future::pending().await
+                }
+                false
+            }
             Trouble::Fails(failing, nth) if failing == name => {
                 self.moves.fetch_add(1, Ordering::Relaxed) + 1 == nth
             }
-            Trouble::Hangs(_) | Trouble::Slow(..) | Trouble::Fails(..) => false,
+            Trouble::Hangs(_) | Trouble::HangsAt(..) | Trouble::Slow(..) | Trouble::Fails(..) => {
+                false
+            }
         }
     }
 }
