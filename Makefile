@@ -71,7 +71,7 @@ bootstraps:
 
 # The contract suites once more, against another implementation of S3 and DynamoDB.
 e2e-moto: $(VENV)/moto/.done
-	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- $(CARGO) test --locked --features local --test it contract
+	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- $(CARGO) test --locked --features local --test it at_endpoint
 
 ## On AWS
 
