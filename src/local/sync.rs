@@ -98,7 +98,8 @@ fn name(item: &WorkItem) -> (String, String) {
     (item.key.clone(), etag.unwrap_or_default())
 }
 
-/// Carries everything under the prefix that the ledger does not know, once or until `stop` is asked.
+/// Carries everything under the prefix that the ledger does not know, once or until `stop` is asked. The
+/// account says what was not delivered, and why it could not go on; an error says that it did not begin.
 pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError> {
     let watched = WatchedPrefix::parse(&args.from).map_err(|expected| {
         ToolError::Usage(format!("cannot sync {}: expected {expected}", args.from))
@@ -157,14 +158,9 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     });
     let (passes, ()) = tokio::join!(run.passes(args.watch), carried);
     progress.finish();
-    passes?;
-    match crew.fatal() {
-        Some(failure) => Err(failure.into()),
-        None => {
-            total.is_stopped = crew.stop().is_asked();
-            Ok(total)
-        }
-    }
+    total.is_stopped = crew.stop().is_asked();
+    total.fatal = crew.fatal().or(passes.err());
+    Ok(total)
 }
 
 /// The part of the prefix before the first date.
