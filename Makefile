@@ -17,7 +17,7 @@ help: ## Show this list
 
 ## On this machine
 
-.PHONY: demo test fmt lint invoke bench
+.PHONY: demo test fmt lint invoke large bench
 demo: ## Show the whole system at work, with nothing to install
 	$(CARGO) run --locked --features local --bin brigade -- demo
 
@@ -32,9 +32,12 @@ lint: ## Check format and lints, and that the core builds without AWS
 	$(CARGO) clippy --locked --all-targets --features local -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
-invoke: ## Run ingest on a sample event: make invoke EVENT=name (a file of events/)
+invoke: ## Run the function's binary on a sample event: make invoke EVENT=name (a file of events/)
 	@test -f "events/$(EVENT).json" || { echo "EVENT is one of:"; ls events | sed -n 's/\.json$$//p'; exit 2; }
-	$(CARGO) run --locked --features local --bin brigade -- invoke events/$(EVENT).json
+	EVENT="$(EVENT)" $(CARGO) test --locked --features local --test it -- --exact functions::every_sample_event_is_answered --nocapture
+
+large: ## Carry an object of 2 GB (plain) through the function, and see its memory
+	BRIGADE_TEST_PLAIN_BYTES=2147483648 $(CARGO) test --locked --features local --test it -- --nocapture functions::o11
 
 bench: ## Measure what the README claims about speed
 	$(CARGO) bench --locked --features local

@@ -226,6 +226,21 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_shows_the_table_of_failures() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let readme = std::fs::read_to_string(path).expect("a file of the repository");
+        let shown = readme
+            .split_once("<!-- failures -->\n")
+            .and_then(|(_, rest)| rest.split_once("<!-- /failures -->"))
+            .map_or("", |(shown, _)| shown.trim());
+        let expected = failure_table();
+        assert!(
+            shown == expected.trim(),
+            "README.md must hold, between <!-- failures --> and <!-- /failures -->:\n\n{expected}"
+        );
+    }
+
+    #[test]
     fn only_what_is_tried_again_can_blame_the_object() {
         for kind in FailureKind::ALL.iter().filter(|kind| kind.blames_object()) {
             assert_eq!(kind.verdict(), Verdict::Retry, "{}", kind.name());

@@ -1,7 +1,6 @@
 //! What the two functions share: from settings to ports, and from Lambda's terms to ours.
 
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use lambda_runtime::{Context, Diagnostic};
 use rustls::ClientConfig;
@@ -106,7 +105,7 @@ pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
 /// When an invocation has to stop: a margin before Lambda's own deadline, of which the ledger may use
 /// three quarters for its last word.
 pub fn deadline(context: &Context, config: &Config) -> Deadline {
-    let end: Timestamp = SystemTime::from(context.deadline()).into();
+    let end = Timestamp::from(context.deadline());
     Deadline {
         stop_at: end.minus(config.deadline_margin),
         end_at: end.minus(config.deadline_margin / 4),

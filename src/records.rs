@@ -192,7 +192,9 @@ mod tests {
             .collect()
     }
 
-    fn split(plain: &[u8], steps: &[usize]) -> (Vec<(Vec<u8>, u64)>, Vec<Position>, Position) {
+    type Split = (Vec<(Vec<u8>, u64)>, Vec<Position>, Position);
+
+    fn split(plain: &[u8], steps: &[usize]) -> Split {
         let mut splitter = LineSplitter::new(MAX);
         let (mut records, mut positions) = (Vec::new(), Vec::new());
         let mut rest = plain;

@@ -6,8 +6,10 @@
 //!
 //! Objects live until they are deleted or the last handle is dropped; nothing touches the disk.
 
+mod answer;
 pub mod fault;
 pub mod listing;
+mod notification;
 mod protocol;
 pub mod store;
 mod wire;
@@ -23,6 +25,8 @@ use hyper::body::{Body, Incoming};
 use s3s::HttpError;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::sync::mpsc;
+use tracing::instrument::WithSubscriber;
+use tracing::subscriber::NoSubscriber;
 use url::Url;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -268,7 +272,11 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     match wire::unsigned(request).await {
-        Ok(request) => service.call(request).await,
+        // The protocol crate logs every refusal as an error; here they are wanted as often as not.
+        Ok(request) => {
+            let answer = service.call(request);
+            answer.with_subscriber(NoSubscriber::default()).await
+        }
         Err(unreadable) => Err(HttpError::new(Box::new(unreadable))),
     }
 }

@@ -17,6 +17,8 @@ Where it differs from AWS, seen with version 1.5.33:
 - CloudFormation passes a parameter of type Number on as text. AWS makes a number of it where one
   is wanted; here the poller of the queue fails on MaximumConcurrency ("'>=' not supported"), so
   the cap is set once more after each deployment.
+- An update of a function kills its running invocations, which AWS lets end. Their messages would
+  come back, but only after the queue's visibility time-out; so nothing runs while a stack is updated.
 - A parameter that is named by its ARN, as AWS allows, is looked up well but authorised under a
   resource "...:parameter/arn:aws:ssm:..."; a policy of its own allows just that.
 - CloudFormation leaves out of a new table its TTL and point-in-time recovery, and out of a new
@@ -32,6 +34,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -196,6 +199,15 @@ class Cloud:
         cap = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
         self.functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=cap)
         return outputs
+
+    @contextmanager
+    def at_rest(self, outputs: dict):
+        """While ingest has no work. See the top of this file."""
+        mapping = self.mapping(outputs)["UUID"]
+        self.functions.update_event_source_mapping(UUID=mapping, Enabled=False)
+        time.sleep(5)
+        yield
+        self.functions.update_event_source_mapping(UUID=mapping, Enabled=True)
 
     def allow_parameter_by_arn(self, role_arn: str, parameter_arn: str):
         """See the top of this file."""

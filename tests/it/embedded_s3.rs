@@ -15,10 +15,12 @@ use aws_sdk_s3::types::{
     VersioningConfiguration,
 };
 use bucket_brigade::clock::{Clock, SystemClock, Timestamp};
+use bucket_brigade::event::Trigger;
 use bucket_brigade::local::s3::fault::{Fault, FaultRule, Operation};
 use bucket_brigade::local::s3::listing::ListOrder;
 use bucket_brigade::local::s3::{EventName, PutOptions, S3Server};
 
+use bucket_brigade::object::WorkItem;
 use tokio::time::Instant;
 
 use crate::support::sdk;
@@ -614,4 +616,29 @@ async fn the_port_closes_with_the_last_handle() {
     drop(clone);
     tokio::time::sleep(Duration::from_millis(50)).await;
     tokio::net::TcpStream::connect(address).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn what_it_notifies_about_is_understood_in_either_shape() {
+    let (server, _client) = bucket().await;
+    server.set_versioned("bucket", true).unwrap();
+    let mut events = server.watch();
+    let key = "dir a/k+ey é日 %41.json.gz";
+    let object = server.put("bucket", key, "x").unwrap();
+    let event = events.try_recv().unwrap();
+    let mut expected = WorkItem::new("bucket", key);
+    expected.version = object.version_id.clone();
+    expected.etag = Some(object.etag.as_str().into());
+    expected.size = Some(1);
+    for shape in [event.notification(), event.event_bridge()] {
+        let trigger = Trigger::parse(shape.to_string().as_bytes()).unwrap();
+        let Trigger::Direct(found) = trigger else {
+            panic!("{trigger:?}")
+        };
+        let item = WorkItem {
+            alternate_key: None,
+            ..found.items[0].clone()
+        };
+        assert_eq!(item, expected, "{shape}");
+    }
 }

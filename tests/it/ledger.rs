@@ -2,7 +2,7 @@
 
 mod contract;
 #[cfg(feature = "local")]
-mod dynamodb;
+pub mod dynamodb;
 #[cfg(feature = "local")]
 mod moves;
 #[cfg(feature = "local")]

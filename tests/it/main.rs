@@ -2,6 +2,7 @@ mod at_endpoint;
 mod aws_doubles;
 mod delivery;
 mod embedded_s3;
+mod functions;
 mod invocation;
 mod lambda_emulator;
 mod ledger;

@@ -1,16 +1,18 @@
 //! DynamoDB in memory: tables, conditional writes, queries in key order, pages.
 
 pub mod expression;
-pub mod value;
+mod table;
+mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Map, Value, json};
 
 use self::expression::{Condition, Scope, Update, projection};
-use self::value::{Item, KeyValue, item_bytes};
+pub use self::table::KeySchema;
+use self::table::Table;
+use self::value::{Item, item_bytes};
 use super::failure::{Failure, Faults, ServiceError, nothing, text};
 
 type Answer = Result<Value, ServiceError>;
@@ -34,55 +36,6 @@ struct State {
     faults: Faults,
     requests: BTreeMap<String, u64>,
     unprocessed_next: usize,
-}
-
-/// Name and type (`S`, `N`, `B`) of a key attribute.
-pub type KeyAttribute = (String, String);
-
-/// The attributes that order a table or an index.
-#[derive(Debug, Clone)]
-pub struct KeySchema {
-    pub hash: KeyAttribute,
-    pub range: Option<KeyAttribute>,
-}
-
-impl KeySchema {
-    pub fn new(hash: (&str, &str), range: Option<(&str, &str)>) -> Self {
-        let owned = |(name, kind): (&str, &str)| (name.to_owned(), kind.to_owned());
-        Self {
-            hash: owned(hash),
-            range: range.map(owned),
-        }
-    }
-
-    fn attributes(&self) -> impl Iterator<Item = &KeyAttribute> {
-        std::iter::once(&self.hash).chain(&self.range)
-    }
-
-    /// The place of an item in the order of this schema.
-    fn read(&self, item: &Item) -> Result<Key, ServiceError> {
-        let read = |(name, kind): &KeyAttribute| {
-            let value = item.get(name).ok_or_else(|| {
-                ServiceError::validation(format!(
-                    "One or more parameter values were invalid: Missing the key {name} in the item"
-                ))
-            })?;
-            KeyValue::read(name, kind, value)
-        };
-        Ok((
-            read(&self.hash)?,
-            self.range.as_ref().map(read).transpose()?,
-        ))
-    }
-}
-
-type Key = (KeyValue, Option<KeyValue>);
-
-#[derive(Debug)]
-struct Table {
-    schema: KeySchema,
-    indexes: BTreeMap<String, KeySchema>,
-    items: BTreeMap<Key, Item>,
 }
 
 impl DynamoDb {
@@ -399,92 +352,6 @@ impl State {
             }
         }
         Ok(json!({ "UnprocessedItems": {} }))
-    }
-}
-
-/// Where an item stands in an index: its key there, then its key in the table.
-type Place = (Key, Key);
-
-impl Table {
-    /// The key of a request, which must name the key attributes and nothing else.
-    fn exact_key(&self, attributes: &Item) -> Result<Key, ServiceError> {
-        if attributes.len() != self.schema.attributes().count() {
-            let message = "The provided key element does not match the schema";
-            return Err(ServiceError::validation(message));
-        }
-        self.schema.read(attributes)
-    }
-
-    fn schema_of(&self, input: &Value) -> Result<&KeySchema, ServiceError> {
-        let Some(index) = input.get("IndexName").and_then(Value::as_str) else {
-            return Ok(&self.schema);
-        };
-        if input.get("ConsistentRead") == Some(&Value::Bool(true)) {
-            let message = "Consistent reads are not supported on global secondary indexes";
-            return Err(ServiceError::validation(message));
-        }
-        self.indexes.get(index).ok_or_else(|| {
-            let message = format!("The table does not have the specified index: {index}");
-            ServiceError::validation(message)
-        })
-    }
-
-    fn place(&self, schema: &KeySchema, item: &Item) -> Result<Place, ServiceError> {
-        Ok((schema.read(item)?, self.schema.read(item)?))
-    }
-
-    /// Candidates in order, behind `start`. An index holds the items that have its attributes.
-    fn rows<'a>(
-        &'a self,
-        schema: &KeySchema,
-        condition: Option<&Condition>,
-        start: Option<&Place>,
-        backward: bool,
-    ) -> Result<Vec<&'a Item>, ServiceError> {
-        let is_table = schema.hash == self.schema.hash
-            && self.indexes.values().all(|index| index.hash != schema.hash);
-        let mut rows: Vec<&Item> = match condition.and_then(|c| c.equal_to(&schema.hash.0)) {
-            // A partition of the table itself need not be looked for among the others.
-            Some(hash) if is_table => {
-                let hash = KeyValue::read(&schema.hash.0, &schema.hash.1, hash)?;
-                let from = Bound::Included((hash.clone(), None));
-                let rows = self.items.range((from, Bound::Unbounded));
-                rows.take_while(|((h, _), _)| *h == hash)
-                    .map(|(_, item)| item)
-                    .collect()
-            }
-            Some(_) | None => {
-                let mut placed: Vec<(Place, &Item)> = self
-                    .items
-                    .values()
-                    .filter_map(|item| Some((self.place(schema, item).ok()?, item)))
-                    .collect();
-                placed.sort_by(|(a, _), (b, _)| a.cmp(b));
-                placed.into_iter().map(|(_, item)| item).collect()
-            }
-        };
-        if backward {
-            rows.reverse();
-        }
-        if let Some(start) = start {
-            rows.retain(|item| {
-                self.place(schema, item).is_ok_and(|place| {
-                    if backward {
-                        place < *start
-                    } else {
-                        place > *start
-                    }
-                })
-            });
-        }
-        Ok(rows)
-    }
-
-    fn key_attributes(&self, schema: &KeySchema, item: &Item) -> Item {
-        let names = self.schema.attributes().chain(schema.attributes());
-        names
-            .filter_map(|(name, _)| Some((name.clone(), item.get(name)?.clone())))
-            .collect()
     }
 }
 
