@@ -88,9 +88,12 @@ fn inflated(object: &[u8]) -> usize {
 
 fn split(object: &[u8]) -> u64 {
     let mut splitter = LineSplitter::new(1 << 20);
-    decode(object, |mut plain| {
-        while splitter.pop(&mut plain).is_some() {}
-    });
+    decode(
+        object,
+        |mut plain| {
+            while splitter.pop(&mut plain).is_some() {}
+        },
+    );
     splitter.position().record
 }
 

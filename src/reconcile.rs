@@ -140,11 +140,15 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         metrics.add(Metric::Listed, total.listed);
         metrics.add(Metric::Missing, total.missing);
         metrics.add(Metric::Requeued, total.requeued);
-        let now = self.clock.now();
-        let age = total
-            .oldest_unsettled
-            .map_or(Duration::ZERO, |oldest| now.since(oldest));
-        metrics.raise(Metric::OldestUnsettledAge, age.as_secs());
+        // A pass that failed cannot say how old the oldest is; the alarm takes silence for trouble.
+        if failed.is_none() {
+            let now = self.clock.now();
+            let age = total.oldest_unsettled.map(|oldest| now.since(oldest));
+            metrics.raise(
+                Metric::OldestUnsettledAge,
+                age.unwrap_or_default().as_secs(),
+            );
+        }
         failed.map_or(Ok(total), Err)
     }
 

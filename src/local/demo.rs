@@ -42,6 +42,7 @@ use crate::function::{self, random};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::object::WorkItem;
 use crate::pipeline::Ports;
+use crate::quarantine::S3Place;
 use crate::quarantine::s3::S3Quarantine;
 use crate::queue::memory::MemoryQueue;
 use crate::reconcile::{PassReport, ReconcileBounds, Reconciler};
@@ -221,7 +222,7 @@ impl Stage {
             store: Source::S3(aws.source_store()),
             sink: destination,
             ledger: ledger.clone(),
-            quarantine: Keep::S3(S3Quarantine::new(aws.s3(), QUARANTINE, "")),
+            quarantine: Keep::S3(S3Quarantine::new(aws.s3(), S3Place::new(QUARANTINE, ""))),
             clock: SystemClock,
             random,
         };

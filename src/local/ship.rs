@@ -12,6 +12,7 @@ use super::place::Source;
 use super::progress::Progress;
 use super::stop::Stop;
 use crate::clock::SystemClock;
+use crate::config::WatchedPrefix;
 use crate::failure::Failure;
 use crate::function::{self, random};
 use crate::ledger::memory::MemoryLedger;
@@ -49,7 +50,10 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
         Some(place) => {
             let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
             let aws = args.store.aws(&tls).await?;
-            let keep = args.work.keep(Some(&aws), Some((bucket, prefix)))?;
+            // A prefix that is shipped is taken as it is written, without dates.
+            let listed = WatchedPrefix::parse(&args.from.replace('%', "%%"))
+                .map_err(|expected| ToolError::Usage(format!("expected {expected}")))?;
+            let keep = args.work.keep(Some(&aws), Some(&listed))?;
             (Source::S3(aws.source_store()), bucket, prefix, keep)
         }
         None => {

@@ -114,9 +114,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     let (destination, kind) = args.endpoint.destination(&tls)?;
     let config = args.work.config(kind, args.since.as_deref())?;
     let aws = args.store.aws(&tls).await?;
-    let keep = args
-        .work
-        .keep(Some(&aws), Some((watched.bucket(), undated(&args.from))))?;
+    let keep = args.work.keep(Some(&aws), Some(&watched))?;
     let ledger = SqliteLedger::open(&args.ledger).map_err(|error| {
         ToolError::Usage(format!("cannot use {}: {error}", args.ledger.display()))
     })?;
@@ -161,13 +159,6 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     total.is_stopped = crew.stop().is_asked();
     total.fatal = crew.fatal().or(passes.err());
     Ok(total)
-}
-
-/// The part of the prefix before the first date.
-fn undated(from: &str) -> &str {
-    let place = from.strip_prefix("s3://").unwrap_or(from);
-    let prefix = place.split_once('/').map_or("", |(_, prefix)| prefix);
-    prefix.split('%').next().unwrap_or(prefix)
 }
 
 impl Run<'_> {
@@ -271,16 +262,4 @@ impl Run<'_> {
 /// The account as the command prints it.
 pub fn table(total: &TotalAccount) -> String {
     total.table(ROWS_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quarantine_is_kept_apart_from_what_comes_before_the_date() {
-        assert_eq!(undated("s3://b/logs/%Y/x/"), "logs/");
-        assert_eq!(undated("s3://b/logs/"), "logs/");
-        assert_eq!(undated("s3://b"), "");
-    }
 }

@@ -5,36 +5,29 @@ use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
 
 use crate::aws::fault::Fault;
-use crate::quarantine::{Quarantine, QuarantineError};
+use crate::quarantine::{Quarantine, QuarantineError, S3Place};
 
-/// Objects under one prefix. The client has our own credentials, never those for source buckets.
+/// Objects of one place. The client has our own credentials, never those for source buckets.
 #[derive(Clone, Debug)]
 pub struct S3Quarantine {
     client: Client,
-    bucket: String,
-    /// Empty, or with a `/` at its end.
-    prefix: String,
+    place: S3Place,
 }
 
 impl S3Quarantine {
-    /// `prefix` is a folder: a `/` is added where it has none.
-    pub fn new(client: Client, bucket: impl Into<String>, prefix: &str) -> Self {
-        Self {
-            client,
-            bucket: bucket.into(),
-            prefix: super::folder(prefix),
-        }
+    pub fn new(client: Client, place: S3Place) -> Self {
+        Self { client, place }
     }
 }
 
 impl Quarantine for S3Quarantine {
     async fn keep(&self, name: &str, content: Bytes) -> Result<String, QuarantineError> {
-        let key = format!("{}{name}", self.prefix);
-        let place = format!("s3://{}/{key}", self.bucket);
+        let key = format!("{}{name}", self.place.prefix());
+        let place = format!("s3://{}/{key}", self.place.bucket);
         let put = self
             .client
             .put_object()
-            .bucket(&self.bucket)
+            .bucket(&self.place.bucket)
             .key(key)
             .content_type(content_type(name))
             .body(ByteStream::from(content));
