@@ -56,6 +56,8 @@ pub struct AwsSettings {
     /// Instead of AWS, for every service.
     pub endpoint_url: Option<String>,
     pub region: Option<String>,
+    /// A profile of the SDK's files, instead of the one that `AWS_PROFILE` names.
+    pub profile: Option<String>,
     /// Instead of the SDK's chain: the tool's embedded servers.
     pub credentials: Option<Credentials>,
     pub source: SourceAccess,
@@ -73,9 +75,14 @@ impl Aws {
     /// Reads environment and profile files. The only error is an ARN in the settings that names
     /// no secret.
     pub async fn load(settings: AwsSettings, tls: &ClientConfig) -> Result<Self, SecretError> {
+        let mut profile_region = ProfileFileRegionProvider::builder();
+        if let Some(profile) = &settings.profile {
+            profile_region = profile_region.profile_name(profile);
+        }
+        let profile_region = profile_region.build();
         let region = RegionProviderChain::first_try(settings.region.map(Region::new))
             .or_else(EnvironmentVariableRegionProvider::new())
-            .or_else(ProfileFileRegionProvider::new())
+            .or_else(profile_region)
             .or_else(REGION_DEFAULT);
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(SdkHttpClient::new(tls))
@@ -92,6 +99,9 @@ impl Aws {
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
         if let Some(url) = settings.endpoint_url {
             loader = loader.endpoint_url(url);
+        }
+        if let Some(profile) = settings.profile {
+            loader = loader.profile_name(profile);
         }
         if let Some(credentials) = settings.credentials {
             loader = loader.credentials_provider(credentials);

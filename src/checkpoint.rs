@@ -252,3 +252,113 @@ impl Window {
         &self.checkpoint
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(ranges: &Ranges) -> BTreeSet<u64> {
+        ranges.iter().flat_map(Clone::clone).collect()
+    }
+
+    fn any_ranges() -> impl Strategy<Value = Vec<Range<u64>>> {
+        let range = (0_u64..60, 0_u64..8).prop_map(|(start, length)| start..start + length);
+        proptest::collection::vec(range, 0..12)
+    }
+
+    fn inserted(ranges: &[Range<u64>]) -> Ranges {
+        let mut all = Ranges::new();
+        for range in ranges {
+            all.insert(range.clone());
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_a_set_of_sorted_pieces_that_do_not_touch(ranges in any_ranges()) {
+            let all = inserted(&ranges);
+            let expected: BTreeSet<u64> = ranges.iter().flat_map(Clone::clone).collect();
+            prop_assert_eq!(set(&all), expected.clone());
+            prop_assert_eq!(all.count(), expected.len() as u64);
+            let pieces: Vec<_> = all.iter().collect();
+            prop_assert!(pieces.windows(2).all(|pair| pair[0].end < pair[1].start));
+            for index in 0..70 {
+                prop_assert_eq!(all.contains(index), expected.contains(&index));
+                let gap = (index..).find(|index| !expected.contains(index));
+                prop_assert_eq!(Some(all.first_gap(index)), gap);
+                let mut rest = all.clone();
+                rest.drop_below(index);
+                prop_assert_eq!(set(&rest), expected.range(index..).copied().collect());
+            }
+        }
+
+        #[test]
+        fn ordinals_count_what_is_held(ranges in any_ranges(), ordinals in any_ranges()) {
+            let (all, ordinals) = (inserted(&ranges), inserted(&ordinals));
+            let held: Vec<u64> = set(&all).into_iter().collect();
+            let expected: BTreeSet<u64> =
+                set(&ordinals).iter().filter_map(|at| held.get(*at as usize)).copied().collect();
+            prop_assert_eq!(set(&all.at_ordinals(&ordinals)), expected);
+        }
+
+        /// Whatever the order of the answers, the position never passes what is not answered for.
+        #[test]
+        fn a_checkpoint_never_passes_a_gap_and_forgets_nothing(
+            sizes in proptest::collection::vec(1_u64..5, 1..10),
+            order in proptest::collection::vec(any::<proptest::sample::Index>(), 40),
+        ) {
+            let mut window = Window::new(Checkpoint::default());
+            let mut ends = vec![Position::default()];
+            for size in sizes {
+                let last = ends[ends.len() - 1];
+                let end = Position { offset: last.offset + 10 * size, record: last.record + size };
+                window.launch(end);
+                ends.push(end);
+            }
+            let total = ends[ends.len() - 1].record;
+            let mut waiting: Vec<u64> = (0..total).collect();
+            let mut answered = BTreeSet::new();
+            for index in order {
+                if waiting.is_empty() {
+                    break;
+                }
+                let record = waiting.swap_remove(index.index(waiting.len()));
+                answered.insert(record);
+                let account = Account { records_read: 1, ..Account::default() };
+                window.answer(&Ranges::from(record..record + 1), &account);
+                let checkpoint = window.checkpoint();
+                let position = checkpoint.position;
+                prop_assert!(ends.contains(&position));
+                let first_gap = (0..).find(|record| !answered.contains(record)).unwrap_or(total);
+                prop_assert!(position.record <= first_gap);
+                let next_end = ends.iter().find(|end| end.record > position.record);
+                prop_assert!(next_end.is_none_or(|end| end.record > first_gap));
+                let beyond: BTreeSet<u64> = answered.range(position.record..).copied().collect();
+                prop_assert_eq!(set(&checkpoint.accepted), beyond);
+                prop_assert_eq!(checkpoint.account.records_read, answered.len() as u64);
+            }
+        }
+    }
+
+    #[test]
+    fn an_account_holds_only_if_every_record_is_answered_for_once() {
+        let account = Account {
+            records_read: 10,
+            records_delivered: 7,
+            records_filtered: 2,
+            records_quarantined: 1,
+            ..Account::default()
+        };
+        assert!(account.holds());
+        let lost = Account {
+            records_delivered: 6,
+            ..account
+        };
+        assert!(!lost.holds());
+    }
+}

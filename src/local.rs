@@ -1,8 +1,19 @@
-//! What a person's own machine needs in place of the cloud: an S3 server and a log endpoint,
-//! both on loopback, both in this process.
+//! What a person's own machine needs in place of the cloud: the commands of `brigade`, and for
+//! its demonstration an S3 server and a log endpoint, both on loopback, both in this process.
 //!
-//! `brigade demo`, the tests and the benches stand on them. None of it reaches a function, and
-//! none of it listens on anything but 127.0.0.1.
+//! None of it reaches a function, and none of it listens on anything but 127.0.0.1.
+
+pub mod demo;
+pub mod ship;
+pub mod sync;
+
+pub mod account;
+pub mod arguments;
+pub mod crew;
+pub mod destination;
+pub mod place;
+pub mod progress;
+pub mod stop;
 
 pub mod listener;
 pub mod loopback;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::assemble::Limits;
 use crate::backoff::{Next, before_next_attempt};
@@ -111,6 +111,7 @@ pub struct Pipeline<S, K, L, Q, C> {
     ports: Ports<S, K, L, Q, C>,
     bounds: Bounds,
     requests: Semaphore,
+    stopping: watch::Sender<bool>,
 }
 
 impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q, C> {
@@ -120,7 +121,20 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             ports,
             bounds,
             requests,
+            stopping: watch::Sender::new(false),
         }
+    }
+
+    /// Ends the work on every object, under way or to come, as if its time had run out: requests under
+    /// way are waited for, checkpoints are written, leases are given back.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Ready once [`Pipeline::stop`] was called.
+    async fn stopped(&self) {
+        // An error would say that the sender is gone, and it is ours.
+        let _ = self.stopping.subscribe().wait_for(|stop| *stop).await;
     }
 
     pub fn ports(&self) -> &Ports<S, K, L, Q, C> {

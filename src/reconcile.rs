@@ -352,7 +352,11 @@ fn unserializable(error: serde_json::Error) -> Failure {
 
 /// S3 lists keys in the byte order of their UTF-8 (User Guide, "Listing object keys
 /// programmatically"). In a store that does not, objects would be passed over unseen.
-fn check_order(page: &Page, after: Option<&str>, watched: &WatchedPrefix) -> Result<(), Failure> {
+pub fn check_order(
+    page: &Page,
+    after: Option<&str>,
+    watched: &WatchedPrefix,
+) -> Result<(), Failure> {
     let mut last = after;
     for object in &page.objects {
         if last.is_some_and(|last| object.key.as_bytes() <= last.as_bytes()) {

@@ -71,20 +71,19 @@ impl LogLevel {
 /// Starts writing log lines; once in a process, and every later call does nothing.
 /// Without a format it is text on a terminal, otherwise JSON.
 pub fn start_logging(format: Option<LogFormat>, level: LogLevel) {
-    let terminal = io::stderr().is_terminal();
-    let format = format.unwrap_or(if terminal {
+    let format = format.unwrap_or(if io::stderr().is_terminal() {
         LogFormat::Text
     } else {
         LogFormat::Json
     });
-    let dispatch = dispatch(format, level, terminal, io::stderr);
+    let dispatch = dispatch(format, level, io::stderr);
     // An error says that the process writes its log already.
     let _ = tracing::dispatcher::set_global_default(dispatch);
 }
 
 /// Our own lines from `level` on, those of dependencies from `warn`: below, the HTTP client writes
 /// URLs, which carry the token.
-fn dispatch<W>(format: LogFormat, level: LogLevel, ansi: bool, writer: W) -> tracing::Dispatch
+fn dispatch<W>(format: LogFormat, level: LogLevel, writer: W) -> tracing::Dispatch
 where
     W: for<'a> fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -103,7 +102,8 @@ where
             .with_current_span(false)
             .with_span_list(false)
             .boxed(),
-        LogFormat::Text => layer.with_ansi(ansi).with_target(false).boxed(),
+        // Colours would take a feature of the crate, and asking for them without it is a panic.
+        LogFormat::Text => layer.with_ansi(false).with_target(false).boxed(),
     };
     registry().with(layer.with_filter(filter)).into()
 }
@@ -295,7 +295,7 @@ mod tests {
     fn logged(format: LogFormat, level: LogLevel, log: impl FnOnce()) -> Vec<String> {
         let lines = Lines::default();
         let writer = lines.clone();
-        let dispatch = dispatch(format, level, false, move || writer.clone());
+        let dispatch = dispatch(format, level, move || writer.clone());
         tracing::dispatcher::with_default(&dispatch, log);
         let text = String::from_utf8(lines.0.lock().expect("lock").clone()).expect("UTF-8");
         text.lines().map(str::to_owned).collect()

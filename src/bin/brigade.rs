@@ -1,1 +1,143 @@
-fn main() {}
+//! The tool for a person. Wiring only: the commands live in `bucket_brigade::local`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use bucket_brigade::config::environment;
+use bucket_brigade::local::arguments::ToolError;
+use bucket_brigade::local::demo::{DemoArgs, demo};
+use bucket_brigade::local::ship::{self, ShipArgs, ship};
+use bucket_brigade::local::stop::Stop;
+use bucket_brigade::local::sync::{self, SyncArgs, sync};
+use bucket_brigade::telemetry::{LogFormat, LogLevel, start_logging};
+use clap::{Parser, Subcommand};
+use serde_json::{Map, Value};
+
+/// Carries log objects out of S3 buckets to a log endpoint, loses nothing, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "brigade", version, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all is well: every record was delivered or filtered
+  1  something was quarantined or is not done, a check failed, or it could not go on
+  2  the command cannot be done as it was asked for
+  130  stopped at once by a second Ctrl-C";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole system at work, in this process, with nothing to install
+    ///
+    /// An S3 server and a log endpoint run on loopback. Producers write objects, some notifications are
+    /// lost, the endpoint is out of order for a while, one object is truncated and one record malformed
+    /// on purpose; reconcile finds what was lost. Exits with 0 if every record arrived exactly once or is
+    /// in quarantine with its reason.
+    #[command(after_help = EXIT_CODES)]
+    Demo(DemoArgs),
+    /// Carry what lies under a prefix to an endpoint, once or for ever, and remember what is done
+    ///
+    /// Nothing but the ledger is remembered: stop it or kill it at any time, and start it again.
+    /// With --watch it goes on until Ctrl-C or SIGTERM, and a clean stop with nothing quarantined exits
+    /// with 0. AWS credentials come from where the AWS CLI takes them.
+    #[command(after_help = EXIT_CODES)]
+    Sync(SyncArgs),
+    /// Carry files, folders or objects to an endpoint or to standard output, once, remembering nothing
+    #[command(after_help = EXIT_CODES)]
+    Ship(ShipArgs),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(Some(LogFormat::Text), log_level());
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&ToolError::failed(error)),
+    };
+    let code = runtime.block_on(run(cli.command));
+    // What is still waiting for an answer is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(command: Command) -> ExitCode {
+    let stop = match Stop::on_signals() {
+        Ok(stop) => stop,
+        Err(error) => return fail(&ToolError::failed(error)),
+    };
+    match command {
+        Command::Demo(args) => match demo(&args, stop).await {
+            Ok(outcome) => answer(args.json, false, outcome.is_well(), outcome.json(), || {
+                outcome.table()
+            }),
+            Err(error) => fail(&error),
+        },
+        Command::Sync(args) => match sync(&args, stop).await {
+            Ok(total) => {
+                // Watching ends by being stopped, and what was under way then goes on at the next start.
+                let well = match args.watch {
+                    Some(_) => total.holds() && !total.has_quarantined(),
+                    None => total.is_all_delivered(),
+                };
+                answer(args.work.json, false, well, total.json(), || {
+                    sync::table(&total)
+                })
+            }
+            Err(error) => fail(&error),
+        },
+        Command::Ship(args) => match ship(&args, stop).await {
+            Ok(total) => {
+                let (is_stdout, well) = (args.endpoint.is_stdout(), total.is_all_delivered());
+                answer(args.work.json, is_stdout, well, total.json(), || {
+                    ship::table(&total)
+                })
+            }
+            Err(error) => fail(&error),
+        },
+    }
+}
+
+/// Prints the account: as the last line of standard output, or as a table, which goes to standard error
+/// if records went to standard output.
+fn answer(
+    json: bool,
+    stdout_is_taken: bool,
+    well: bool,
+    account: Map<String, Value>,
+    table: impl FnOnce() -> String,
+) -> ExitCode {
+    let text = match json {
+        true => Value::Object(account).to_string(),
+        false => table(),
+    };
+    let written = match stdout_is_taken && !json {
+        true => writeln!(std::io::stderr(), "{}", text.trim_end()),
+        false => writeln!(std::io::stdout(), "{}", text.trim_end()),
+    };
+    match (well, written) {
+        (true, Ok(())) => ExitCode::SUCCESS,
+        (false, _) | (_, Err(_)) => ExitCode::from(1),
+    }
+}
+
+fn fail(error: &ToolError) -> ExitCode {
+    // Nobody is left to be told if standard error is closed.
+    let _ = writeln!(std::io::stderr(), "brigade: {error}");
+    match error {
+        ToolError::Failed(_) => ExitCode::from(1),
+        ToolError::Usage(_) => ExitCode::from(2),
+    }
+}
+
+/// The display tells a person what happens; log lines are for what should not.
+fn log_level() -> LogLevel {
+    environment("BRIGADE_LOG")
+        .and_then(|level| LogLevel::parse(&level))
+        .unwrap_or(LogLevel::Error)
+}

@@ -122,7 +122,13 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         let mut saving: Option<Saving<'_>> = None;
         let mut renewal = tokio::time::interval(pipeline.bounds.lease / 3);
         renewal.reset();
-        let time_is_up = tokio::time::sleep(self.time_left());
+        let time_left = self.time_left();
+        let time_is_up = async {
+            tokio::select! {
+                () = tokio::time::sleep(time_left) => {}
+                () = pipeline.stopped() => {}
+            }
+        };
         tokio::pin!(time_is_up);
         let mut failure: Option<Failure> = None;
 

@@ -64,6 +64,7 @@ pub async fn at(endpoint_url: &str, source: SourceAccess) -> Aws {
     let settings = AwsSettings {
         endpoint_url: Some(endpoint_url.to_owned()),
         region: Some("us-east-1".to_owned()),
+        profile: None,
         credentials: Some(Credentials::new("test", "test", None, None, "test")),
         source,
     };

@@ -20,4 +20,5 @@ mod sink_contract;
 mod store_contract;
 mod support;
 mod template;
+mod tool;
 mod world;

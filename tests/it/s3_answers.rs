@@ -41,6 +41,7 @@ async fn aws_with(endpoint_url: String, source: SourceAccess) -> Aws {
     let settings = AwsSettings {
         endpoint_url: Some(endpoint_url),
         region: Some("us-east-1".to_owned()),
+        profile: None,
         credentials: Some(Credentials::new("AK", "s", None, None, "test")),
         source,
     };

@@ -1,0 +1,67 @@
+//! Where the tool reads and where it keeps: a bucket or a folder, behind one type each.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::object::{Etag, ObjectId};
+use crate::quarantine::dir::DirQuarantine;
+use crate::quarantine::s3::S3Quarantine;
+use crate::quarantine::{Quarantine, QuarantineError};
+use crate::store::dir::DirStore;
+use crate::store::s3::S3Store;
+use crate::store::{ObjectMeta, Page, Store, StoreError};
+
+/// Where objects are read.
+pub enum Source {
+    S3(S3Store),
+    Dir(DirStore),
+}
+
+impl Store for Source {
+    async fn head(&self, object: &ObjectId) -> Result<ObjectMeta, StoreError> {
+        match self {
+            Source::S3(store) => store.head(object).await,
+            Source::Dir(store) => store.head(object).await,
+        }
+    }
+
+    async fn read(
+        &self,
+        object: &ObjectId,
+        etag: &Etag,
+        range: Range<u64>,
+    ) -> Result<Bytes, StoreError> {
+        match self {
+            Source::S3(store) => store.read(object, etag, range).await,
+            Source::Dir(store) => store.read(object, etag, range).await,
+        }
+    }
+
+    async fn list(
+        &self,
+        bucket: &str,
+        prefix: &str,
+        start_after: Option<&str>,
+    ) -> Result<Page, StoreError> {
+        match self {
+            Source::S3(store) => store.list(bucket, prefix, start_after).await,
+            Source::Dir(store) => store.list(bucket, prefix, start_after).await,
+        }
+    }
+}
+
+/// Where what can never succeed is kept.
+pub enum Keep {
+    S3(S3Quarantine),
+    Dir(DirQuarantine),
+}
+
+impl Quarantine for Keep {
+    async fn keep(&self, name: &str, content: Bytes) -> Result<String, QuarantineError> {
+        match self {
+            Keep::S3(place) => place.keep(name, content).await,
+            Keep::Dir(place) => place.keep(name, content).await,
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! `brigade ship`: files, folders or objects through the very same pipeline, with nothing remembered.
+
+use std::path::Path;
+
+use clap::Args;
+use tokio::sync::mpsc;
+
+use super::account::{CameBy, TotalAccount};
+use super::arguments::{EndpointArgs, StoreArgs, ToolError, WorkArgs, tls_config};
+use super::crew::{Crew, Task};
+use super::place::Source;
+use super::progress::Progress;
+use super::stop::Stop;
+use crate::clock::SystemClock;
+use crate::failure::Failure;
+use crate::function::{self, random};
+use crate::ledger::memory::MemoryLedger;
+use crate::object::{ContentId, WorkItem};
+use crate::pipeline::Ports;
+use crate::store::Store;
+use crate::store::dir::DirStore;
+
+/// The name of the bucket that a folder plays.
+const LOCAL_BUCKET: &str = "local";
+/// Items that are found before they are carried.
+const FOUND_MAX: usize = 1_000;
+/// Rows of the table for a person.
+const ROWS_MAX: usize = 50;
+
+#[derive(Clone, Debug, Args)]
+pub struct ShipArgs {
+    /// A file, a folder, or s3://bucket/prefix
+    #[arg(value_name = "PATH|s3://BUCKET/PREFIX")]
+    pub from: String,
+    #[command(flatten)]
+    pub endpoint: EndpointArgs,
+    #[command(flatten)]
+    pub store: StoreArgs,
+    #[command(flatten)]
+    pub work: WorkArgs,
+}
+
+/// Carries everything under `args.from` once. The account says what was not delivered; an error says
+/// that it could not go on.
+pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError> {
+    let tls = tls_config()?;
+    let (destination, kind) = args.endpoint.destination(&tls)?;
+    let (source, bucket, prefix, keep) = match args.from.strip_prefix("s3://") {
+        Some(place) => {
+            let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+            let aws = args.store.aws(&tls).await?;
+            let keep = args.work.keep(Some(&aws), Some((bucket, prefix)))?;
+            (Source::S3(aws.source_store()), bucket, prefix, keep)
+        }
+        None => {
+            let path = Path::new(&args.from);
+            if let Err(error) = std::fs::metadata(path) {
+                return Err(ToolError::Usage(format!(
+                    "cannot read {}: {error}",
+                    args.from
+                )));
+            }
+            let keep = args.work.keep(None, None)?;
+            (Source::Dir(DirStore::new(path)), LOCAL_BUCKET, "", keep)
+        }
+    };
+    let config = args.work.config(kind, None)?;
+    let mut bounds = function::bounds(&config, kind);
+    bounds.add_source_field |= args.endpoint.add_source_field;
+    let mut crew_bounds = args.work.crew(&config);
+    if args.endpoint.is_stdout() {
+        // One after the other, so that records come out in the order in which they stand.
+        bounds.requests_in_flight_max = 1;
+        crew_bounds.objects_in_flight_max = 1;
+    }
+    let progress = Progress::new(args.work.json, destination.meter());
+    let ports = Ports {
+        store: source,
+        sink: destination,
+        ledger: MemoryLedger::new(),
+        quarantine: keep,
+        clock: SystemClock,
+        random,
+    };
+    let crew = Crew::new(ports, bounds, crew_bounds, stop);
+    let (tasks, found) = mpsc::channel(FOUND_MAX);
+    let mut total = TotalAccount::default();
+    let carried = crew.carry_all(found, |_, row| {
+        progress.done(&row);
+        total.add(row);
+    });
+    let (listed, ()) = tokio::join!(find(&crew, bucket, prefix, tasks, &progress), carried);
+    progress.finish();
+    listed?;
+    if total.rows().is_empty() {
+        progress.say(&format!("nothing lies under {}", args.from));
+    }
+    match crew.fatal() {
+        Some(failure) => Err(failure.into()),
+        None => {
+            total.is_stopped = crew.stop().is_asked();
+            Ok(total)
+        }
+    }
+}
+
+/// Lists everything, and sends it to be carried.
+async fn find(
+    crew: &Crew<MemoryLedger>,
+    bucket: &str,
+    prefix: &str,
+    tasks: mpsc::Sender<Task>,
+    progress: &Progress,
+) -> Result<(), Failure> {
+    let mut after = None;
+    loop {
+        let page = crew
+            .ports()
+            .store
+            .list(bucket, prefix, after.as_deref())
+            .await?;
+        after = page.objects.last().map(|object| object.key.clone());
+        for object in page.objects {
+            let task = Task {
+                item: WorkItem::from(ContentId {
+                    bucket: bucket.to_owned(),
+                    key: object.key,
+                    etag: object.etag,
+                    size: object.size,
+                }),
+                came_by: CameBy::Listing,
+            };
+            progress.found();
+            if tasks.send(task).await.is_err() {
+                return Ok(());
+            }
+        }
+        if !page.more {
+            return Ok(());
+        }
+    }
+}
+
+/// The account as the command prints it.
+pub fn table(total: &TotalAccount) -> String {
+    total.table(ROWS_MAX)
+}
