@@ -31,6 +31,7 @@ fn tests_named(cell: &str) -> Vec<(&str, &str)> {
         .skip(1)
         .step_by(2)
         .filter_map(|code| code.split_once(' '))
+        .filter(|(file, _)| file.starts_with("src/") || file.starts_with("tests/"))
         .collect()
 }
 

@@ -21,10 +21,7 @@ fn count(text: &str) -> usize {
 #[test]
 fn e13_the_queues_mapping_asks_which_messages_are_not_done() {
     assert_eq!(count("Type: SQS"), 1);
-    assert_eq!(
-        count("FunctionResponseTypes: [ReportBatchItemFailures]"),
-        1
-    );
+    assert_eq!(count("FunctionResponseTypes: [ReportBatchItemFailures]"), 1);
 }
 
 /// Lambda stops a chain of invocations after some sixteen hops.
