@@ -122,6 +122,19 @@ pub async fn deliver<S: Sink>(
     limits: TimeLimits,
     random: impl Fn() -> u64 + Send,
 ) -> Delivered {
+    deliver_unless(std::future::pending(), sink, body, limits, random).await
+}
+
+/// [`deliver`], but once `stop` is ready nothing is waited for any more, except the answer to a request
+/// under way.
+pub async fn deliver_unless<S: Sink>(
+    stop: impl Future<Output = ()> + Send,
+    sink: &S,
+    body: Body,
+    limits: TimeLimits,
+    random: impl Fn() -> u64 + Send,
+) -> Delivered {
+    tokio::pin!(stop);
     let mut work = Work::of(body);
     while let Some(part) = work.pop() {
         let Some(timeout) = limits.request_at(Instant::now()) else {
@@ -135,7 +148,13 @@ pub async fn deliver<S: Sink>(
             Step::Wait { failures, after } => {
                 let left = limits.wait_at(Instant::now());
                 match backoff::before_next_attempt(failures, after, left, random()) {
-                    Next::Wait(wait) => sleep(wait).await,
+                    Next::Wait(wait) => tokio::select! {
+                        () = sleep(wait) => {}
+                        () = &mut stop => {
+                            work.stop_for_time(after);
+                            break;
+                        }
+                    },
                     Next::GiveUp => {
                         work.stop_for_time(after);
                         break;

@@ -158,9 +158,6 @@ pub async fn demo(args: &DemoArgs, stop: Stop) -> Result<Outcome, ToolError> {
         again.listed, again.missing, report.requeued
     ));
     progress.finish();
-    if let Some(failure) = stage.crew.fatal() {
-        return Err(failure.into());
-    }
     let received = stage.listener.received();
     let quarantine = stage.quarantined()?;
     let findings = check(&produced, &received, &quarantine, &total);
@@ -171,8 +168,11 @@ pub async fn demo(args: &DemoArgs, stop: Stop) -> Result<Outcome, ToolError> {
             again.missing
         ));
     }
-    if stage.crew.stop().is_asked() {
-        total.is_stopped = true;
+    total.is_stopped = stage.crew.stop().is_asked();
+    total.fatal = stage.crew.fatal();
+    if let Some(failure) = &total.fatal {
+        complaints.push(format!("it could not go on: {failure}"));
+    } else if total.is_stopped {
         complaints.push("it was stopped before its end".to_owned());
     }
     progress.say(

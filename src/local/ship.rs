@@ -40,8 +40,8 @@ pub struct ShipArgs {
     pub work: WorkArgs,
 }
 
-/// Carries everything under `args.from` once. The account says what was not delivered; an error says
-/// that it could not go on.
+/// Carries everything under `args.from` once. The account says what was not delivered, and why it could
+/// not go on; an error says that it did not begin.
 pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError> {
     let tls = tls_config()?;
     let (destination, kind) = args.endpoint.destination(&tls)?;
@@ -89,19 +89,20 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
         progress.done(&row);
         total.add(row);
     });
-    let (listed, ()) = tokio::join!(find(&crew, bucket, prefix, tasks, &progress), carried);
+    let finding = async {
+        tokio::select! {
+            found = find(&crew, bucket, prefix, tasks, &progress) => found,
+            () = crew.stop().asked() => Ok(()),
+        }
+    };
+    let (listed, ()) = tokio::join!(finding, carried);
     progress.finish();
-    listed?;
-    if total.rows().is_empty() {
+    if total.rows().is_empty() && listed.is_ok() {
         progress.say(&format!("nothing lies under {}", args.from));
     }
-    match crew.fatal() {
-        Some(failure) => Err(failure.into()),
-        None => {
-            total.is_stopped = crew.stop().is_asked();
-            Ok(total)
-        }
-    }
+    total.is_stopped = crew.stop().is_asked();
+    total.fatal = crew.fatal().or(listed.err());
+    Ok(total)
 }
 
 /// Lists everything, and sends it to be carried.

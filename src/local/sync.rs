@@ -98,7 +98,8 @@ fn name(item: &WorkItem) -> (String, String) {
     (item.key.clone(), etag.unwrap_or_default())
 }
 
-/// Carries everything under the prefix that the ledger does not know, once or until `stop` is asked.
+/// Carries everything under the prefix that the ledger does not know, once or until `stop` is asked. The
+/// account says what was not delivered, and why it could not go on; an error says that it did not begin.
 pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError> {
     let watched = WatchedPrefix::parse(&args.from).map_err(|expected| {
         ToolError::Usage(format!("cannot sync {}: expected {expected}", args.from))
@@ -157,14 +158,9 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     });
     let (passes, ()) = tokio::join!(run.passes(args.watch), carried);
     progress.finish();
-    passes?;
-    match crew.fatal() {
-        Some(failure) => Err(failure.into()),
-        None => {
-            total.is_stopped = crew.stop().is_asked();
-            Ok(total)
-        }
-    }
+    total.is_stopped = crew.stop().is_asked();
+    total.fatal = crew.fatal().or(passes.err());
+    Ok(total)
 }
 
 /// The part of the prefix before the first date.
@@ -178,10 +174,10 @@ impl Run<'_> {
     /// One pass, or one after the other. Consumes the sender, so that the crew ends with it.
     async fn passes(self, watch: Option<Duration>) -> Result<(), Failure> {
         let Some(pause) = watch else {
-            return self.ended(self.pass().await);
+            return self.ended(self.pass_unless_stopped().await);
         };
         loop {
-            match self.pass().await {
+            match self.pass_unless_stopped().await {
                 // A store that is out of order is asked again; one that refuses is not.
                 Err(failure) if failure.verdict() == Verdict::Retry => {
                     self.progress
@@ -202,6 +198,14 @@ impl Run<'_> {
             self.crew.stop().ask();
         }
         passed
+    }
+
+    /// A pass, or as much of it as was done when a stop was asked for.
+    async fn pass_unless_stopped(&self) -> Result<(), Failure> {
+        tokio::select! {
+            passed = self.pass() => passed,
+            () = self.crew.stop().asked() => Ok(()),
+        }
     }
 
     /// Lists, compares with the ledger, and sends what is missing to be carried.
@@ -260,10 +264,7 @@ impl Run<'_> {
             item,
             came_by: CameBy::Listing,
         };
-        tokio::select! {
-            sent = self.tasks.send(task) => sent.is_ok(),
-            () = self.crew.stop().asked() => false,
-        }
+        self.tasks.send(task).await.is_ok()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::body::Body;
 use crate::checkpoint::{Account, Checkpoint, Position, Ranges, Window};
 use crate::clock::Clock;
 use crate::decode::DecodeError;
-use crate::delivery::{Delivered, TimeLimits, Unfinished, deliver};
+use crate::delivery::{Delivered, TimeLimits, Unfinished, deliver_unless};
 use crate::evidence::{KeptRecord, records_entry};
 use crate::failure::{Failure, FailureKind};
 use crate::fetch::{Parts, Source};
@@ -294,7 +294,14 @@ async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
             request: pipeline.bounds.delivery_timeout,
         };
         let (sink, body) = (&pipeline.ports.sink, batch.body.clone());
-        deliver(sink, body, limits, pipeline.ports.random).await
+        deliver_unless(
+            pipeline.stopped(),
+            sink,
+            body,
+            limits,
+            pipeline.ports.random,
+        )
+        .await
     };
     let account = &mut carried.account;
     account.requests = delivered.requests;

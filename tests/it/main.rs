@@ -1,5 +1,6 @@
 mod at_endpoint;
 mod aws_doubles;
+mod cloudflare;
 mod delivery;
 mod documents;
 mod embedded_s3;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use bucket_brigade::local::listener::answer::Answer;
 use bucket_brigade::local::listener::body::RecordId;
 use bucket_brigade::local::listener::{ListenerServer, Options};
 use bucket_brigade::local::s3::S3Server;
@@ -242,10 +243,11 @@ async fn a_wrong_token_delivers_nothing_exits_with_1_and_is_not_shown() {
     listener.set_token("another");
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("a.log"), "{}\n").expect("written");
-    let arguments = ["ship", "a.log", "--to", listener.url().as_str()];
+    let arguments = ["ship", "a.log", "--to", listener.url().as_str(), "--json"];
     let shipped = output(brigade(&folder, &arguments).env("BRIGADE_LOG", "trace")).await;
     assert_eq!(shipped.status.code(), Some(1));
     assert!(stderr(&shipped).contains("401"), "{}", stderr(&shipped));
+    assert_eq!(account(&shipped)["objects_returned"], 1);
     for text in [&shipped.stdout, &shipped.stderr] {
         assert!(!String::from_utf8_lossy(text).contains(TOKEN));
     }
@@ -414,6 +416,34 @@ async fn sync_stopped_in_mid_object_sends_nothing_twice() {
         Path::new(sync.folder.path())
             .join("brigade.ledger")
             .exists()
+    );
+}
+
+#[tokio::test]
+async fn sync_stopped_while_the_endpoint_is_out_of_order_ends_soon_and_goes_on_later() {
+    let sync = Sync::start().await;
+    let records = records(0..1_000);
+    sync.put("in/a.gz", &records);
+    let long = Answer::status(429).header("Retry-After", "120");
+    sync.listener.answer_containing("{", long);
+    let stopped = sync.command(&[]).spawn().expect("started");
+    until(PATIENCE, "a request", || {
+        sync.listener.counts().requests > 0
+    })
+    .await;
+    signal(&stopped, "INT").await;
+    let limit = Duration::from_secs(10);
+    let stopped = tokio::time::timeout(limit, stopped.wait_with_output()).await;
+    let stopped = stopped.expect("it ends soon").expect("an output");
+    assert_eq!(stopped.status.code(), Some(1), "{}", stderr(&stopped));
+
+    sync.listener.clear_script();
+    let again = output(&mut sync.command(&[])).await;
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    let received = sync.listener.received();
+    assert_eq!(
+        (received.missing(ids(&records)), received.duplicates()),
+        (0, 0)
     );
 }
 
