@@ -39,8 +39,8 @@ invoke: ## Run the function's binary on a sample event: make invoke EVENT=name (
 large: ## Carry an object of 2 GB (plain) through the function, and see its memory
 	BRIGADE_TEST_PLAIN_BYTES=2147483648 $(CARGO) test --locked --features local --test it -- --nocapture functions::o11
 
-bench: ## Measure what the README claims about speed
-	$(CARGO) bench --locked --features local
+bench: ## Measure what turning an object into batches costs, beside inflating it
+	$(CARGO) bench --locked --no-default-features --bench assemble
 
 ## Before a commit
 
@@ -71,7 +71,7 @@ bootstraps:
 
 # The contract suites once more, against another implementation of S3 and DynamoDB.
 e2e-moto: $(VENV)/moto/.done
-	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- $(CARGO) test --locked --features local --test it contract
+	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- $(CARGO) test --locked --features local --test it at_endpoint
 
 ## On AWS
 

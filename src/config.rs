@@ -11,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::clock::Timestamp;
+use crate::quarantine::S3Place;
 use crate::telemetry::{LogFormat, LogLevel};
 
 mod endpoint;
@@ -80,7 +81,7 @@ pub struct IngestConfig {
     pub config: Config,
     pub endpoint: Endpoint,
     pub ledger_table: String,
-    pub quarantine: QuarantinePlace,
+    pub quarantine: S3Place,
     /// Absent if S3 invokes the function without a queue between.
     pub queues: Option<Queues>,
 }
@@ -107,14 +108,6 @@ pub enum SourceAccess {
     },
     /// With an access key that a Secrets Manager secret or SSM parameter holds.
     Keys { secret_arn: String },
-}
-
-/// Where quarantined things go: `s3://bucket/prefix`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QuarantinePlace {
-    pub bucket: String,
-    /// Empty, or a folder: it ends with `/`.
-    pub prefix: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,7 +215,7 @@ impl IngestConfig {
         let config = Config::read(reader);
         let endpoint = Endpoint::read(reader);
         let ledger_table = reader.required(&vars::LEDGER_TABLE, TABLE, table);
-        let quarantine = QuarantinePlace::read(reader);
+        let quarantine = quarantine_place(reader);
         let queues = Queues::read(reader);
         let quarantine = match quarantine? {
             Some(place) => place,
@@ -256,7 +249,7 @@ impl ReconcileConfig {
         let queue_url = reader.required(&vars::QUEUE_URL, WEB_URL, queue_url);
         let watch = reader.required(&vars::WATCH, WATCHED, watched_prefixes);
         // It keeps nothing itself, but what it lists must not be what ingest puts away.
-        let quarantine = QuarantinePlace::read(reader);
+        let quarantine = quarantine_place(reader);
         watch?;
         quarantine?;
         Ok(Self {
@@ -302,37 +295,22 @@ impl SourceAccess {
     }
 }
 
-impl QuarantinePlace {
-    /// Refuses a place where what is put away would come back as work.
-    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, Reported> {
-        let place = reader.optional(&vars::QUARANTINE_URL, Self::parse)?;
-        let watch = reader.optional(&vars::WATCH, watched_prefixes);
-        let (Some(place), Ok(Some(watch))) = (&place, watch) else {
-            return Ok(place);
-        };
-        match watch
-            .iter()
-            .find(|prefix| prefix.touches(&place.bucket, &place.prefix))
-        {
-            Some(prefix) => {
-                let expected = format!("a place apart from the watched prefix {prefix}");
-                Err(reader.refuse(&vars::QUARANTINE_URL, expected))
-            }
-            None => Ok(Some(place.clone())),
-        }
-    }
-
-    fn parse(text: &str) -> Parsed<Self> {
+/// Refuses a place where what is put away would come back as work.
+fn quarantine_place(reader: &mut Reader<'_>) -> Result<Option<S3Place>, Reported> {
+    let place = reader.optional(&vars::QUARANTINE_URL, |text| {
         let (bucket, prefix) = bucket_and_prefix(text)?;
-        let slash = if prefix.is_empty() || prefix.ends_with('/') {
-            ""
-        } else {
-            "/"
-        };
-        Ok(Self {
-            bucket: bucket.to_owned(),
-            prefix: format!("{prefix}{slash}"),
-        })
+        Ok(S3Place::new(bucket, prefix))
+    })?;
+    let watch = reader.optional(&vars::WATCH, watched_prefixes);
+    let (Some(place), Ok(Some(watch))) = (&place, watch) else {
+        return Ok(place);
+    };
+    match watch.iter().find(|prefix| prefix.touches(place)) {
+        Some(prefix) => {
+            let expected = format!("a place apart from the watched prefix {prefix}");
+            Err(reader.refuse(&vars::QUARANTINE_URL, expected))
+        }
+        None => Ok(Some(place.clone())),
     }
 }
 

@@ -55,18 +55,47 @@ impl<Q: Quarantine> Quarantine for std::sync::Arc<Q> {
     }
 }
 
-/// What the names of all that is kept begin with.
-pub const FOLDERS: [&str; 3] = ["records/", "cut/", "objects/"];
-
 /// Where things are kept, as configured (`QUARANTINE_URL`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuarantinePlace {
-    S3 {
-        bucket: String,
-        /// Empty, or with a `/` at its end.
-        prefix: String,
-    },
+    S3(S3Place),
     Dir(PathBuf),
+}
+
+/// What the names of all that is kept begin with.
+const FOLDERS: [&str; 3] = ["records/", "cut/", "objects/"];
+
+/// A bucket, and what the names in it begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Place {
+    pub bucket: String,
+    prefix: String,
+}
+
+impl S3Place {
+    /// The prefix is taken as it is written, and ends with a `/` afterwards unless it is empty.
+    pub fn new(bucket: &str, prefix: &str) -> Self {
+        let slash = match prefix.is_empty() || prefix.ends_with('/') {
+            true => "",
+            false => "/",
+        };
+        Self {
+            bucket: bucket.to_owned(),
+            prefix: format!("{prefix}{slash}"),
+        }
+    }
+
+    /// Empty, or with a `/` at its end.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether an object is one that was kept here.
+    pub fn holds(&self, object: &ObjectId) -> bool {
+        let name = object.key.strip_prefix(&self.prefix);
+        object.bucket == self.bucket
+            && name.is_some_and(|name| FOLDERS.iter().any(|folder| name.starts_with(folder)))
+    }
 }
 
 /// A text that names no place to keep things in.
@@ -79,8 +108,7 @@ pub struct NoSuchPlace {
 }
 
 impl QuarantinePlace {
-    /// `s3://bucket/prefix`, `file:///folder`, or a folder's path. The prefix is taken as it is
-    /// written, and ends with a `/` afterwards.
+    /// `s3://bucket/prefix`, `file:///folder`, or a folder's path.
     pub fn parse(given: &str) -> Result<Self, NoSuchPlace> {
         let no_such_place = || NoSuchPlace {
             given: given.to_owned(),
@@ -89,10 +117,7 @@ impl QuarantinePlace {
             let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
             return match bucket {
                 "" => Err(no_such_place()),
-                _ => Ok(Self::S3 {
-                    bucket: bucket.to_owned(),
-                    prefix: folder(prefix),
-                }),
+                _ => Ok(Self::S3(S3Place::new(bucket, prefix))),
             };
         }
         if given.starts_with("file:") {
@@ -106,27 +131,6 @@ impl QuarantinePlace {
             false => Ok(Self::Dir(given.into())),
         }
     }
-
-    /// Whether something that is kept here could appear under a watched prefix and be carried in
-    /// its turn. Of a prefix with date placeholders, give what comes before the first of them.
-    pub fn overlaps(&self, bucket: &str, prefix: &str) -> bool {
-        match self {
-            Self::Dir(_) => false,
-            Self::S3 { bucket: own, .. } if own != bucket => false,
-            Self::S3 { prefix: own, .. } => FOLDERS.iter().any(|folder| {
-                let kept = format!("{own}{folder}");
-                kept.starts_with(prefix) || prefix.starts_with(&kept)
-            }),
-        }
-    }
-}
-
-/// A prefix that ends where a name begins.
-fn folder(prefix: &str) -> String {
-    match prefix.is_empty() || prefix.ends_with('/') {
-        true => prefix.to_owned(),
-        false => format!("{prefix}/"),
-    }
 }
 
 #[cfg(test)]
@@ -134,10 +138,7 @@ mod tests {
     use super::*;
 
     fn s3(bucket: &str, prefix: &str) -> QuarantinePlace {
-        QuarantinePlace::S3 {
-            bucket: bucket.to_owned(),
-            prefix: prefix.to_owned(),
-        }
+        QuarantinePlace::S3(S3Place::new(bucket, prefix))
     }
 
     #[test]
@@ -159,27 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn quarantine_under_a_watched_prefix_is_noticed() {
-        for (place, watched, overlaps) in [
-            (s3("b", "q/"), "", true),
-            (s3("b", "q/"), "q", true),
-            (s3("b", "q/"), "q/", true),
-            (s3("b", "logs/q/"), "logs/", true),
-            (s3("b", "q/"), "q/records/2026/", true),
-            (s3("b", ""), "rec", true),
-            (s3("b", ""), "objects/", true),
-            (s3("b", "q/"), "q/logs/", false),
-            (s3("b", "q/"), "logs/", false),
-            (s3("b", "logs-q/"), "logs/", false),
-            (s3("b", ""), "logs/", false),
-            (s3("c", ""), "", false),
-            (QuarantinePlace::Dir("/b".into()), "", false),
+    fn what_is_kept_in_a_place_is_told_from_what_lies_beside_it() {
+        for (bucket, key, holds) in [
+            ("b", "q/records/b/0/000000000000.ndjson", true),
+            ("b", "q/cut/b/0/000000000000.ndjson", true),
+            ("b", "q/objects/b/0.json", true),
+            ("b", "q/logs/a.gz", false),
+            ("b", "records/a.gz", false),
+            ("c", "q/records/b/0/000000000000.ndjson", false),
         ] {
-            assert_eq!(
-                place.overlaps("b", watched),
-                overlaps,
-                "{place:?} {watched}"
-            );
+            let object = ObjectId::new(bucket, key);
+            assert_eq!(S3Place::new("b", "q").holds(&object), holds, "{key}");
         }
     }
 }

@@ -148,16 +148,16 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         metrics.add(Metric::Listed, total.listed);
         metrics.add(Metric::Missing, total.missing);
         metrics.add(Metric::Requeued, total.requeued);
-        if let Some(failure) = failed {
-            // What was not listed may be of any age; the alarm takes silence for a fault.
-            return Err(failure);
+        // A pass that failed cannot say how old the oldest is; the alarm takes silence for trouble.
+        if failed.is_none() {
+            let now = self.clock.now();
+            let age = total.oldest_unsettled.map(|oldest| now.since(oldest));
+            metrics.raise(
+                Metric::OldestUnsettledAge,
+                age.unwrap_or_default().as_secs(),
+            );
         }
-        let now = self.clock.now();
-        let age = total
-            .oldest_unsettled
-            .map_or(Duration::ZERO, |oldest| now.since(oldest));
-        metrics.raise(Metric::OldestUnsettledAge, age.as_secs());
-        Ok(total)
+        failed.map_or(Ok(total), Err)
     }
 
     /// One pass over `watched`, looking back over `window`, until it ends or `stop_at` comes.

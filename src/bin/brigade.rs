@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use bucket_brigade::config::environment;
+use bucket_brigade::local::account::TotalAccount;
 use bucket_brigade::local::arguments::ToolError;
 use bucket_brigade::local::demo::{DemoArgs, demo};
 use bucket_brigade::local::ship::{self, ShipArgs, ship};
@@ -80,9 +81,10 @@ async fn run(command: Command) -> ExitCode {
         },
         Command::Sync(args) => match sync(&args, stop).await {
             Ok(total) => {
+                complain(&total);
                 // Watching ends by being stopped, and what was under way then goes on at the next start.
                 let well = match args.watch {
-                    Some(_) => total.holds() && !total.has_quarantined(),
+                    Some(_) => total.holds() && !total.has_quarantined() && total.fatal.is_none(),
                     None => total.is_all_delivered(),
                 };
                 answer(args.work.json, false, well, total.json(), || {
@@ -93,6 +95,7 @@ async fn run(command: Command) -> ExitCode {
         },
         Command::Ship(args) => match ship(&args, stop).await {
             Ok(total) => {
+                complain(&total);
                 let (is_stdout, well) = (args.endpoint.is_stdout(), total.is_all_delivered());
                 answer(args.work.json, is_stdout, well, total.json(), || {
                     ship::table(&total)
@@ -123,6 +126,13 @@ fn answer(
     match (well, written) {
         (true, Ok(())) => ExitCode::SUCCESS,
         (false, _) | (_, Err(_)) => ExitCode::from(1),
+    }
+}
+
+/// Says why it could not go on, whoever reads the account.
+fn complain(total: &TotalAccount) {
+    if let Some(failure) = &total.fatal {
+        fail(&ToolError::failed(failure));
     }
 }
 

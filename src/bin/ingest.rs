@@ -54,10 +54,8 @@ async fn run() -> Result<(), StartError> {
             match answer {
                 Ok(Answer::Messages(answer)) => Ok(serde_json::json!(answer)),
                 Ok(Answer::Done) => Ok(serde_json::json!({ "done": true })),
-                Err(error) => {
-                    tracing::error!(%error, "invocation failed");
-                    Err(function::diagnostic(&error))
-                }
+                // The runtime logs it.
+                Err(error) => Err(function::diagnostic(&error)),
             }
         }
     });
@@ -84,11 +82,7 @@ async fn handler(settings: &IngestConfig) -> Result<Handler, StartError> {
         store: aws.source_store(),
         sink,
         ledger: DynamoLedger::new(aws.dynamodb(), settings.ledger_table.clone()),
-        quarantine: S3Quarantine::new(
-            aws.s3(),
-            &settings.quarantine.bucket,
-            &settings.quarantine.prefix,
-        ),
+        quarantine: S3Quarantine::new(aws.s3(), settings.quarantine.clone()),
         clock: SystemClock,
         random: function::random,
     };

@@ -84,13 +84,7 @@ fn a_complete_environment_starts_ingest() {
         Some(TokenPlace::Secret(SECRET_ARN.into()))
     );
     assert_eq!(ingest.endpoint.log_type, "http-bulk");
-    assert_eq!(
-        ingest.quarantine,
-        QuarantinePlace {
-            bucket: "example-quarantine".into(),
-            prefix: String::new()
-        }
-    );
+    assert_eq!(ingest.quarantine, S3Place::new("example-quarantine", ""));
     assert!(ingest.queues.is_some());
     let watched: Vec<String> = ingest
         .config
@@ -196,7 +190,7 @@ fn p4_a_quarantine_under_a_watched_prefix_is_refused() {
     let place = ingest(&[("QUARANTINE_URL", "s3://example-logs/q")])
         .expect("apart")
         .quarantine;
-    assert_eq!(place.prefix, "q/");
+    assert_eq!(place.prefix(), "q/");
 }
 
 #[test]

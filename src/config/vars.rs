@@ -98,7 +98,7 @@ vars! {
     RECORD_BYTES_MAX: Some("1048576"), "bytes", Some((1, 64 * MIB)), Template, Whole,
         "Bytes of one record as read; at most `BATCH_BYTES_MAX`.";
     REQUESTS_IN_FLIGHT_MAX: Some("4"), "requests", Some((1, 64)), Template, Whole,
-        "Requests to the endpoint at a time, for each object.";
+        "Requests to the endpoint at a time, over all objects of an invocation.";
     OBJECTS_IN_FLIGHT_MAX: Some("4"), "objects", Some((1, 64)), Template, Whole,
         "Objects carried at a time by one invocation.";
     DELIVERY_TIMEOUT_MS: Some("30000"), "ms", Some((1, 900_000)), Template, Whole,

@@ -9,6 +9,7 @@ use jiff::{Span, ToSpan};
 
 use super::reader::Parsed;
 use crate::clock::Timestamp;
+use crate::quarantine::S3Place;
 
 /// A bucket and a prefix of keys. In the prefix, `%Y`, `%m`, `%d` and `%H` stand for the year, month,
 /// day and hour in UTC, `%%` for a percent sign; anything else stands for itself.
@@ -133,9 +134,9 @@ impl WatchedPrefix {
         self.bucket == bucket && matches!(self.fit(key), Fit::Under)
     }
 
-    /// Whether any object below `prefix` could lie under this one.
-    pub(super) fn touches(&self, bucket: &str, prefix: &str) -> bool {
-        self.bucket == bucket && matches!(self.fit(prefix), Fit::Under | Fit::Above)
+    /// Whether any object of that place could lie under this prefix.
+    pub fn touches(&self, place: &S3Place) -> bool {
+        self.bucket == place.bucket && matches!(self.fit(place.prefix()), Fit::Under | Fit::Above)
     }
 
     fn finest(&self) -> Option<Unit> {
@@ -347,8 +348,8 @@ mod tests {
         assert!(prefix.covers("b", "l/1999/12/x"));
         assert!(!prefix.covers("b", "l/1999/q/x"));
         assert!(!prefix.covers("b", "l/199"));
-        assert!(prefix.touches("b", "l/199"));
-        assert!(!prefix.touches("b", "l/quarantine/"));
+        assert!(prefix.touches(&S3Place::new("b", "l/1999")));
+        assert!(!prefix.touches(&S3Place::new("b", "l/quarantine/")));
     }
 
     proptest! {

@@ -90,6 +90,8 @@ pub struct TotalAccount {
     pub repetitions: u64,
     /// Whether the run was stopped before it came to its end.
     pub is_stopped: bool,
+    /// Why it could not go on.
+    pub fatal: Option<Failure>,
     pub sum: Account,
     /// Objects whose account does not hold.
     unequal: u64,
@@ -150,6 +152,7 @@ impl TotalAccount {
     pub fn is_all_delivered(&self) -> bool {
         self.holds()
             && !self.is_stopped
+            && self.fatal.is_none()
             && self.objects_quarantined == 0
             && self.objects_returned == 0
             && self.sum.records_quarantined == 0
@@ -186,6 +189,7 @@ impl TotalAccount {
             "body_bytes": sum.body_bytes,
             "holds": self.holds(),
             "stopped": self.is_stopped,
+            "fatal": self.fatal.as_ref().map(ToString::to_string),
             "undelivered": undelivered,
         }) else {
             return Map::new();
@@ -236,7 +240,7 @@ impl TotalAccount {
             "{TOTAL:<key_chars$}  {objects:<12}  {:<11}  {cells}",
             ""
         );
-        if self.is_stopped {
+        if self.is_stopped && self.fatal.is_none() {
             table.push_str("stopped before the end: run it again to go on\n");
         }
         for row in shown {

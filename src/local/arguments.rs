@@ -12,7 +12,7 @@ use super::crew::CrewBounds;
 use super::destination::{Destination, FileToken, GivenToken, StdoutSink, Way, read_token};
 use super::place::Keep;
 use crate::aws::{Aws, AwsSettings};
-use crate::config::{Config, ConfigErrors, Endpoint, EndpointKind, environment};
+use crate::config::{Config, ConfigErrors, Endpoint, EndpointKind, WatchedPrefix, environment};
 use crate::failure::Failure;
 use crate::ledger::LedgerError;
 use crate::quarantine::QuarantinePlace;
@@ -281,29 +281,29 @@ impl WorkArgs {
         }
     }
 
-    /// The place of quarantine. `watched` is the bucket and the part of the prefix without dates that
-    /// must not hold it, or what is put away would come back as work.
+    /// The place of quarantine: not where it would be listed, or what is put away would come back as
+    /// work.
     pub fn keep(
         &self,
         aws: Option<&Aws>,
-        watched: Option<(&str, &str)>,
+        listed: Option<&WatchedPrefix>,
     ) -> Result<Keep, ToolError> {
         let place = QuarantinePlace::parse(&self.quarantine).map_err(ToolError::usage)?;
-        if let Some((bucket, prefix)) = watched
-            && place.overlaps(bucket, prefix)
+        if let (QuarantinePlace::S3(place), Some(listed)) = (&place, listed)
+            && listed.touches(place)
         {
             return Err(ToolError::Usage(format!(
                 "quarantine at {} would be carried in its turn: choose a place that does not lie \
-                 under s3://{bucket}/{prefix}",
+                 under {listed}",
                 self.quarantine
             )));
         }
         match (place, aws) {
             (QuarantinePlace::Dir(root), _) => Ok(Keep::Dir(DirQuarantine::new(root))),
-            (QuarantinePlace::S3 { bucket, prefix }, Some(aws)) => {
-                Ok(Keep::S3(S3Quarantine::new(aws.s3(), bucket, &prefix)))
+            (QuarantinePlace::S3(place), Some(aws)) => {
+                Ok(Keep::S3(S3Quarantine::new(aws.s3(), place)))
             }
-            (QuarantinePlace::S3 { .. }, None) => Err(ToolError::usage(
+            (QuarantinePlace::S3(_), None) => Err(ToolError::usage(
                 "files are put away into a folder: give --quarantine FOLDER",
             )),
         }

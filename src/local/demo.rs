@@ -42,6 +42,7 @@ use crate::function::{self, random};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::object::WorkItem;
 use crate::pipeline::Ports;
+use crate::quarantine::S3Place;
 use crate::quarantine::s3::S3Quarantine;
 use crate::queue::memory::MemoryQueue;
 use crate::reconcile::{PassReport, ReconcileBounds, Reconciler};
@@ -158,9 +159,6 @@ pub async fn demo(args: &DemoArgs, stop: Stop) -> Result<Outcome, ToolError> {
         again.listed, again.missing, report.requeued
     ));
     progress.finish();
-    if let Some(failure) = stage.crew.fatal() {
-        return Err(failure.into());
-    }
     let received = stage.listener.received();
     let quarantine = stage.quarantined()?;
     let findings = check(&produced, &received, &quarantine, &total);
@@ -171,8 +169,11 @@ pub async fn demo(args: &DemoArgs, stop: Stop) -> Result<Outcome, ToolError> {
             again.missing
         ));
     }
-    if stage.crew.stop().is_asked() {
-        total.is_stopped = true;
+    total.is_stopped = stage.crew.stop().is_asked();
+    total.fatal = stage.crew.fatal();
+    if let Some(failure) = &total.fatal {
+        complaints.push(format!("it could not go on: {failure}"));
+    } else if total.is_stopped {
         complaints.push("it was stopped before its end".to_owned());
     }
     progress.say(
@@ -221,7 +222,7 @@ impl Stage {
             store: Source::S3(aws.source_store()),
             sink: destination,
             ledger: ledger.clone(),
-            quarantine: Keep::S3(S3Quarantine::new(aws.s3(), QUARANTINE, "")),
+            quarantine: Keep::S3(S3Quarantine::new(aws.s3(), S3Place::new(QUARANTINE, ""))),
             clock: SystemClock,
             random,
         };

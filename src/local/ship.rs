@@ -12,6 +12,7 @@ use super::place::Source;
 use super::progress::Progress;
 use super::stop::Stop;
 use crate::clock::SystemClock;
+use crate::config::WatchedPrefix;
 use crate::failure::Failure;
 use crate::function::{self, random};
 use crate::ledger::memory::MemoryLedger;
@@ -40,8 +41,8 @@ pub struct ShipArgs {
     pub work: WorkArgs,
 }
 
-/// Carries everything under `args.from` once. The account says what was not delivered; an error says
-/// that it could not go on.
+/// Carries everything under `args.from` once. The account says what was not delivered, and why it could
+/// not go on; an error says that it did not begin.
 pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError> {
     let tls = tls_config()?;
     let (destination, kind) = args.endpoint.destination(&tls)?;
@@ -49,7 +50,10 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
         Some(place) => {
             let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
             let aws = args.store.aws(&tls).await?;
-            let keep = args.work.keep(Some(&aws), Some((bucket, prefix)))?;
+            // A prefix that is shipped is taken as it is written, without dates.
+            let listed = WatchedPrefix::parse(&args.from.replace('%', "%%"))
+                .map_err(|expected| ToolError::Usage(format!("expected {expected}")))?;
+            let keep = args.work.keep(Some(&aws), Some(&listed))?;
             (Source::S3(aws.source_store()), bucket, prefix, keep)
         }
         None => {
@@ -97,17 +101,12 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
     };
     let (listed, ()) = tokio::join!(finding, carried);
     progress.finish();
-    listed?;
-    if total.rows().is_empty() {
+    if total.rows().is_empty() && listed.is_ok() {
         progress.say(&format!("nothing lies under {}", args.from));
     }
-    match crew.fatal() {
-        Some(failure) => Err(failure.into()),
-        None => {
-            total.is_stopped = crew.stop().is_asked();
-            Ok(total)
-        }
-    }
+    total.is_stopped = crew.stop().is_asked();
+    total.fatal = crew.fatal().or(listed.err());
+    Ok(total)
 }
 
 /// Lists everything, and sends it to be carried.

@@ -98,7 +98,8 @@ fn name(item: &WorkItem) -> (String, String) {
     (item.key.clone(), etag.unwrap_or_default())
 }
 
-/// Carries everything under the prefix that the ledger does not know, once or until `stop` is asked.
+/// Carries everything under the prefix that the ledger does not know, once or until `stop` is asked. The
+/// account says what was not delivered, and why it could not go on; an error says that it did not begin.
 pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError> {
     let watched = WatchedPrefix::parse(&args.from).map_err(|expected| {
         ToolError::Usage(format!("cannot sync {}: expected {expected}", args.from))
@@ -113,9 +114,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     let (destination, kind) = args.endpoint.destination(&tls)?;
     let config = args.work.config(kind, args.since.as_deref())?;
     let aws = args.store.aws(&tls).await?;
-    let keep = args
-        .work
-        .keep(Some(&aws), Some((watched.bucket(), undated(&args.from))))?;
+    let keep = args.work.keep(Some(&aws), Some(&watched))?;
     let ledger = SqliteLedger::open(&args.ledger).map_err(|error| {
         ToolError::Usage(format!("cannot use {}: {error}", args.ledger.display()))
     })?;
@@ -157,21 +156,9 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     });
     let (passes, ()) = tokio::join!(run.passes(args.watch), carried);
     progress.finish();
-    passes?;
-    match crew.fatal() {
-        Some(failure) => Err(failure.into()),
-        None => {
-            total.is_stopped = crew.stop().is_asked();
-            Ok(total)
-        }
-    }
-}
-
-/// The part of the prefix before the first date.
-fn undated(from: &str) -> &str {
-    let place = from.strip_prefix("s3://").unwrap_or(from);
-    let prefix = place.split_once('/').map_or("", |(_, prefix)| prefix);
-    prefix.split('%').next().unwrap_or(prefix)
+    total.is_stopped = crew.stop().is_asked();
+    total.fatal = crew.fatal().or(passes.err());
+    Ok(total)
 }
 
 impl Run<'_> {
@@ -275,16 +262,4 @@ impl Run<'_> {
 /// The account as the command prints it.
 pub fn table(total: &TotalAccount) -> String {
     total.table(ROWS_MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quarantine_is_kept_apart_from_what_comes_before_the_date() {
-        assert_eq!(undated("s3://b/logs/%Y/x/"), "logs/");
-        assert_eq!(undated("s3://b/logs/"), "logs/");
-        assert_eq!(undated("s3://b"), "");
-    }
 }

@@ -6,36 +6,29 @@ use bytes::Bytes;
 
 use crate::aws::fault::Fault;
 use crate::object::ObjectId;
-use crate::quarantine::{FOLDERS, Quarantine, QuarantineError};
+use crate::quarantine::{Quarantine, QuarantineError, S3Place};
 
-/// Objects under one prefix. The client has our own credentials, never those for source buckets.
+/// Objects of one place. The client has our own credentials, never those for source buckets.
 #[derive(Clone, Debug)]
 pub struct S3Quarantine {
     client: Client,
-    bucket: String,
-    /// Empty, or with a `/` at its end.
-    prefix: String,
+    place: S3Place,
 }
 
 impl S3Quarantine {
-    /// `prefix` is a folder: a `/` is added where it has none.
-    pub fn new(client: Client, bucket: impl Into<String>, prefix: &str) -> Self {
-        Self {
-            client,
-            bucket: bucket.into(),
-            prefix: super::folder(prefix),
-        }
+    pub fn new(client: Client, place: S3Place) -> Self {
+        Self { client, place }
     }
 }
 
 impl Quarantine for S3Quarantine {
     async fn keep(&self, name: &str, content: Bytes) -> Result<String, QuarantineError> {
-        let key = format!("{}{name}", self.prefix);
-        let place = format!("s3://{}/{key}", self.bucket);
+        let key = format!("{}{name}", self.place.prefix());
+        let place = format!("s3://{}/{key}", self.place.bucket);
         let put = self
             .client
             .put_object()
-            .bucket(&self.bucket)
+            .bucket(&self.place.bucket)
             .key(key)
             .content_type(content_type(name))
             .body(ByteStream::from(content));
@@ -53,9 +46,7 @@ impl Quarantine for S3Quarantine {
     }
 
     fn holds(&self, object: &ObjectId) -> bool {
-        let name = object.key.strip_prefix(&self.prefix);
-        object.bucket == self.bucket
-            && name.is_some_and(|name| FOLDERS.iter().any(|folder| name.starts_with(folder)))
+        self.place.holds(object)
     }
 }
 
@@ -64,28 +55,5 @@ fn content_type(name: &str) -> &'static str {
         Some("json") => "application/json",
         Some("ndjson") => "application/x-ndjson",
         _ => "application/octet-stream",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_here_is_told_from_what_lies_beside_it() {
-        let config = aws_sdk_s3::Config::builder()
-            .behavior_version(aws_sdk_s3::config::BehaviorVersion::latest())
-            .build();
-        let place = S3Quarantine::new(Client::from_conf(config), "b", "q");
-        for (bucket, key, holds) in [
-            ("b", "q/records/b/0/000000000000.ndjson", true),
-            ("b", "q/cut/b/0/000000000000.ndjson", true),
-            ("b", "q/objects/b/0.json", true),
-            ("b", "q/logs/a.gz", false),
-            ("b", "records/a.gz", false),
-            ("c", "q/records/b/0/000000000000.ndjson", false),
-        ] {
-            assert_eq!(place.holds(&ObjectId::new(bucket, key)), holds, "{key}");
-        }
     }
 }

@@ -19,6 +19,8 @@ Where it differs from AWS, seen with version 1.5.33:
   the cap is set once more after each deployment.
 - An update of a function kills its running invocations, which AWS lets end. Their messages would
   come back, but only after the queue's visibility time-out; so nothing runs while a stack is updated.
+- SendMessageBatch wants a permission sqs:SendMessageBatch, which AWS does not know: there
+  sqs:SendMessage covers both. A policy of its own allows it.
 - A parameter that is named by its ARN, as AWS allows, is looked up well but authorised under a
   resource "...:parameter/arn:aws:ssm:..."; a policy of its own allows just that.
 - CloudFormation leaves out of a new table its TTL and point-in-time recovery, and out of a new
@@ -198,6 +200,10 @@ class Cloud:
         mapping = self.mapping(outputs)
         cap = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
         self.functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=cap)
+        queue = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{outputs['QueueUrl'].rsplit('/', 1)[-1]}"
+        self.allow(outputs["ReconcileRoleArn"], "batches", "sqs:SendMessageBatch", queue)
+        token = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{parameters['EndpointTokenArn']}"
+        self.allow(outputs["IngestRoleArn"], "parameter-by-arn", "ssm:GetParameter", token)
         return outputs
 
     @contextmanager
@@ -209,13 +215,12 @@ class Cloud:
         yield
         self.functions.update_event_source_mapping(UUID=mapping, Enabled=True)
 
-    def allow_parameter_by_arn(self, role_arn: str, parameter_arn: str):
-        """See the top of this file."""
-        resource = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/{parameter_arn}"
-        statement = {"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": resource}
+    def allow(self, role_arn: str, name: str, action: str, resource: str):
+        """What a role may do on AWS already; see the top of this file."""
+        statement = {"Effect": "Allow", "Action": action, "Resource": resource}
         self.iam.put_role_policy(
             RoleName=role_arn.rsplit("/", 1)[-1],
-            PolicyName="parameter-by-arn",
+            PolicyName=name,
             PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
         )
 

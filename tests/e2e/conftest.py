@@ -14,6 +14,8 @@ def pytest_runtest_makereport(item, call):
     """A failure shows what the functions said last."""
     report = yield
     if report.failed and (cloud := item.funcargs.get("cloud")):
-        tail = (cloud.home / "ministack.log").read_text(errors="replace").splitlines()[-60:]
-        report.sections.append(("the local AWS and the functions on it", "\n".join(line[:500] for line in tail)))
+        for group in cloud.logs.describe_log_groups()["logGroups"]:
+            events = cloud.logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
+            last = [event["message"].rstrip()[:600] for event in events[-40:]]
+            report.sections.append((group["logGroupName"], "\n".join(last)))
     return report

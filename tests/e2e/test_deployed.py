@@ -103,7 +103,8 @@ def metric(cloud: Cloud, stack: str, function: str, name: str) -> float:
 
 
 def states(cloud: Cloud, outputs: dict) -> list:
-    return [row["state"]["S"] for row in cloud.rows(outputs["LedgerTable"])]
+    """The state of each object's row; reconcile keeps rows of its own, without one."""
+    return [row["state"]["S"] for row in cloud.rows(outputs["LedgerTable"]) if "state" in row]
 
 
 def quarantined(cloud: Cloud, outputs: dict) -> list:
@@ -310,7 +311,6 @@ def test_a_bucket_that_exists_read_by_a_role_with_an_external_id(cloud):
         "SourceRoleArn": role,
     }
     outputs = cloud.deploy(stack, **parameters, SourceExternalId="wrong-id")
-    cloud.allow_parameter_by_arn(outputs["IngestRoleArn"], token_arn)
 
     # EventBridge is turned on beside what was there; again changes nothing.
     enable = ["make", "-C", ROOT, "enable-eventbridge", f"BUCKET={bucket}"]

@@ -13,6 +13,7 @@ use bucket_brigade::aws::secrets::AwsTokenSource;
 use bucket_brigade::aws::{Aws, AwsSettings};
 use bucket_brigade::config::SourceAccess;
 use bucket_brigade::object::{Etag, ObjectId, WorkItem};
+use bucket_brigade::quarantine::S3Place;
 use bucket_brigade::quarantine::s3::S3Quarantine;
 use bucket_brigade::queue::sqs::SqsQueue;
 use bucket_brigade::queue::{QueueError, WorkQueue};
@@ -505,7 +506,7 @@ async fn s3_holds_the_quarantine_contract() {
     let aws = aws(SourceAccess::Own).await;
     let bucket = S3Bucket::make(&aws, can_hold).await.name;
     let reader = S3Reader {
-        quarantine: S3Quarantine::new(aws.s3(), &bucket, "kept"),
+        quarantine: S3Quarantine::new(aws.s3(), S3Place::new(&bucket, "kept")),
         client: aws.s3(),
         bucket,
     };

@@ -243,10 +243,11 @@ async fn a_wrong_token_delivers_nothing_exits_with_1_and_is_not_shown() {
     listener.set_token("another");
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("a.log"), "{}\n").expect("written");
-    let arguments = ["ship", "a.log", "--to", listener.url().as_str()];
+    let arguments = ["ship", "a.log", "--to", listener.url().as_str(), "--json"];
     let shipped = output(brigade(&folder, &arguments).env("BRIGADE_LOG", "trace")).await;
     assert_eq!(shipped.status.code(), Some(1));
     assert!(stderr(&shipped).contains("401"), "{}", stderr(&shipped));
+    assert_eq!(account(&shipped)["objects_returned"], 1);
     for text in [&shipped.stdout, &shipped.stderr] {
         assert!(!String::from_utf8_lossy(text).contains(TOKEN));
     }

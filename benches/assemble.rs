@@ -1,0 +1,119 @@
+//! What turning an object into batches costs, beside inflating it: `make bench`.
+//!
+//! It prints medians of several rounds and, for each stage, how many times the inflating of the same
+//! object it takes in the same run. Absolute speeds are this machine's; the ratios are ours.
+
+use std::time::{Duration, Instant};
+
+use bucket_brigade::assemble::{Assembler, Limits};
+use bucket_brigade::checkpoint::Checkpoint;
+use bucket_brigade::decode::Decoder;
+use bucket_brigade::records::LineSplitter;
+use bucket_brigade::shape::Shape;
+
+#[path = "../tests/it/cloudflare.rs"]
+mod cloudflare;
+
+const PLAIN_BYTES: usize = 200 << 20;
+const ROUNDS: usize = 5;
+
+fn main() {
+    let (object, records) = cloudflare::cloudflare_like(PLAIN_BYTES);
+    println!(
+        "object: {} MiB plain, {} MiB gzip, {records} records; median of {ROUNDS} rounds",
+        PLAIN_BYTES >> 20,
+        object.len() >> 20,
+    );
+    let shape = Shape {
+        json_only: true,
+        record_bytes_max: Some(500_000),
+        field_chars_max: Some(32_700),
+        source: None,
+    };
+    let with_source = Shape {
+        source: Some("bucket/logs/20260314/object.log.gz".to_owned()),
+        ..shape.clone()
+    };
+    let inflate = median(|| assert!(inflated(&object) >= PLAIN_BYTES));
+    let split = median(|| assert_eq!(split(&object), records));
+    let assemble = median(|| assert_eq!(assembled(&object, &shape), records));
+    let edit = median(|| assert_eq!(assembled(&object, &with_source), records));
+    for (stage, time) in [
+        ("inflate", inflate),
+        ("inflate, split", split),
+        ("inflate, split, shape, batch, deflate", assemble),
+        ("the same with the source field", edit),
+    ] {
+        let speed = (PLAIN_BYTES >> 20) as f64 / time.as_secs_f64();
+        let ratio = time.as_secs_f64() / inflate.as_secs_f64();
+        println!("{stage:<40} {speed:>7.0} MiB/s {ratio:>6.2} x inflate");
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+fn median(mut stage: impl FnMut()) -> Duration {
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            stage();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[ROUNDS / 2]
+}
+
+/// Gives every piece of plain bytes to `each`.
+fn decode(object: &[u8], mut each: impl FnMut(&[u8])) {
+    let mut decoder = Decoder::new();
+    let mut plain = Vec::with_capacity(64 * 1024);
+    let mut rest = object;
+    loop {
+        let taken = decoder.push(rest, &mut plain).expect("a whole object");
+        rest = &rest[taken..];
+        if plain.is_empty() {
+            break;
+        }
+        each(&plain);
+        plain.clear();
+    }
+    decoder.finish(&mut plain).expect("a whole object");
+}
+
+fn inflated(object: &[u8]) -> usize {
+    let mut bytes = 0;
+    decode(object, |plain| bytes += plain.len());
+    bytes
+}
+
+fn split(object: &[u8]) -> u64 {
+    let mut splitter = LineSplitter::new(1 << 20);
+    decode(
+        object,
+        |mut plain| {
+            while splitter.pop(&mut plain).is_some() {}
+        },
+    );
+    splitter.position().record
+}
+
+fn assembled(object: &[u8], shape: &Shape) -> u64 {
+    let limits = Limits {
+        batch_bytes_max: 8 << 20,
+        record_bytes_max: 1 << 20,
+        level: 6,
+    };
+    let mut assembler = Assembler::new(limits, shape.clone(), &Checkpoint::default());
+    let (mut rest, mut records) = (object, 0);
+    loop {
+        let taken = assembler.push(rest).expect("a whole object");
+        rest = &rest[taken..];
+        let Some(batch) = assembler.pop() else {
+            break;
+        };
+        records += batch.body.records;
+    }
+    assembler.finish().expect("a whole object");
+    let last = std::iter::from_fn(|| assembler.pop()).map(|batch| batch.body.records);
+    records + last.sum::<u64>()
+}
