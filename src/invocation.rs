@@ -186,7 +186,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
     /// Sends an unreadable message to the dead-letter queue. False if that failed.
     async fn bury(&self, message: &Message, error: &EventError, deadline: Deadline) -> bool {
         tracing::error!(
-            message = %message.id,
+            message_id = %message.id,
             failure = FailureKind::MessageMalformed.name(),
             %error,
             "message cannot be read; sent to the dead-letter queue"
@@ -201,7 +201,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
         match buried.unwrap_or_else(|_| Err(out_of_time())) {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(message = %message.id, %error, "message not buried; it comes again");
+                tracing::error!(message_id = %message.id, %error, "message not buried; it comes again");
                 false
             }
         }
@@ -241,7 +241,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
         let left = left.max(POSTPONE_TIME_MIN);
         let postponed = tokio::time::timeout(left, queue.postpone(&message.receipt, delay)).await;
         if let Err(error) = postponed.unwrap_or_else(|_| Err(out_of_time())) {
-            tracing::warn!(message = %message.id, %error, "visibility not changed");
+            tracing::warn!(message_id = %message.id, %error, "visibility not changed");
         }
     }
 

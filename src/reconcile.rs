@@ -323,9 +323,14 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         stop_at: Timestamp,
         report: &mut PassReport,
     ) -> Result<bool, Failure> {
-        let (Some(first), Some(last)) = (objects.first(), objects.last()) else {
+        report.listed += objects.len() as u64;
+        // A page without anything to look up costs no reading of the ledger: most pages of a prefix
+        // without a date are like that.
+        let mut ours = objects.iter().filter(|object| eligible.concerns(object));
+        let Some(first) = ours.next() else {
             return Ok(true);
         };
+        let last = ours.next_back().unwrap_or(first);
         let now = self.clock.now();
         let range = self.ledger.range(bucket, &first.key, &last.key, now);
         let Some(rows) = self.within(stop_at, range).await else {
@@ -336,7 +341,6 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
             missing,
             oldest_unsettled,
         } = diff(bucket, objects, &rows, eligible, now);
-        report.listed += objects.len() as u64;
         report.missing += missing.len() as u64;
         report.oldest_unsettled = [report.oldest_unsettled, oldest_unsettled]
             .into_iter()

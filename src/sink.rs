@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::body::Body;
+use crate::failure::FailureKind;
 
 pub mod endpoint;
 pub mod http;
@@ -57,11 +58,12 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
-    pub fn as_str(self) -> &'static str {
+    /// The failure of the record.
+    pub fn kind(self) -> FailureKind {
         match self {
-            RefusalReason::Malformed => "rejected_malformed",
-            RefusalReason::Oversized => "rejected_oversized",
-            RefusalReason::Refused => "rejected",
+            RefusalReason::Malformed => FailureKind::RejectedMalformed,
+            RefusalReason::Oversized => FailureKind::RejectedOversized,
+            RefusalReason::Refused => FailureKind::Rejected,
         }
     }
 }

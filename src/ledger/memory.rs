@@ -21,11 +21,17 @@ struct Held {
     /// Contents sort by bucket and key first, strings by their bytes: the order of a listing.
     rows: BTreeMap<ContentId, StoredRow>,
     marks: BTreeMap<String, String>,
+    ranges: u64,
 }
 
 impl MemoryLedger {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How many ranges were asked for.
+    pub fn ranges(&self) -> u64 {
+        self.held().ranges
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -144,8 +150,9 @@ impl Ledger for MemoryLedger {
             etag: Etag::from(""),
             size: 0,
         };
-        Ok(self
-            .held()
+        let mut held = self.held();
+        held.ranges += 1;
+        Ok(held
             .rows
             .range(start..)
             .take_while(|(content, _)| content.bucket == bucket && content.key.as_str() <= last)

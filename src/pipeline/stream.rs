@@ -157,13 +157,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                     let carried: Carried = carried;
                     self.window.answer(&carried.answered, &carried.account);
                     self.unsaved += 1;
-                    // Time that ran out over a failure is that failure.
-                    let is_told = failure
-                        .as_ref()
-                        .is_some_and(|failure| failure.kind != FailureKind::OutOfTime);
-                    if !is_told {
-                        failure = carried.failure.or(failure);
-                    }
+                    note_failure(&mut failure, carried.failure);
                 }
                 saved = async { saving.as_mut().expect("guarded").await }, if saving.is_some() => {
                     saving = None;
@@ -174,7 +168,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                             self.lease = lease;
                         }
                         Err(error @ LedgerError::LeaseLost { .. }) => return Err(error.into()),
-                        Err(error) => failure = failure.or(Some(error.into())),
+                        Err(error) => note_failure(&mut failure, Some(error.into())),
                     }
                 }
                 () = &mut time_is_up, if failure.is_none() => {
@@ -195,6 +189,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         self.end = Some(feed.ended.unwrap_or_else(|| Ok(Position::default()))?);
         Ok(())
     }
+
     /// The shape of this object's records.
     fn shape(&self) -> Shape {
         let bounds = &self.pipeline.bounds;
@@ -229,6 +224,16 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
             };
             saved.map(|lease| (checkpoint, lease))
         })
+    }
+}
+
+/// The first failure stays, but time that ran out over another failure is that failure.
+fn note_failure(noted: &mut Option<Failure>, failure: Option<Failure>) {
+    let gives_way = noted
+        .as_ref()
+        .is_none_or(|noted| noted.kind == FailureKind::OutOfTime);
+    if gives_way && failure.is_some() {
+        *noted = failure;
     }
 }
 
@@ -402,10 +407,10 @@ async fn keep_refused<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     for (ordinal, bytes) in (0..).zip(Body::records_of(&plain)) {
         let identified = refused
             .next_if(|(refused, _)| *refused == ordinal)
-            .map(|(_, reason)| reason.as_str());
+            .map(|(_, reason)| reason.kind().name());
         let candidate = unidentified
             .filter(|part| part.candidates.contains(ordinal))
-            .map(|_| REJECTED_UNIDENTIFIED);
+            .map(|_| FailureKind::RejectedUnidentified.name());
         if let (Some(reason), Some(position)) =
             (identified.or(candidate), batch.position_of(ordinal))
         {
@@ -419,9 +424,6 @@ async fn keep_refused<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     }
     keep(pipeline, content, "records", &kept).await
 }
-
-/// Of these records the endpoint refused some, and nobody knows which.
-const REJECTED_UNIDENTIFIED: &str = "rejected_unidentified";
 
 async fn keep<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     pipeline: &Pipeline<S, K, L, Q, C>,

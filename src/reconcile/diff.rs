@@ -17,6 +17,13 @@ pub struct Eligible {
     pub until: Timestamp,
 }
 
+impl Eligible {
+    /// Whether the ledger is to be asked about an object: it is a log, and not too old.
+    pub fn concerns(&self, object: &Listed) -> bool {
+        object.last_modified >= self.from && not_a_log(&object.key, Some(object.size)).is_none()
+    }
+}
+
 /// What the ledger does not take care of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diff {
@@ -41,9 +48,7 @@ pub fn diff(
     let mut missing = Vec::new();
     let mut oldest_unsettled = None;
     for object in listed {
-        if object.last_modified < eligible.from
-            || not_a_log(&object.key, Some(object.size)).is_some()
-        {
+        if !eligible.concerns(object) {
             continue;
         }
         let content = ContentId {

@@ -500,3 +500,16 @@ async fn a_pass_that_failed_publishes_no_age() {
     let line = metrics.emf(world.0.clock.now());
     assert!(line.contains("\"OldestUnsettledAge\":100"), "{line}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_ledger_is_read_only_for_pages_that_hold_something_within_the_window() {
+    let mut fixture = reconciler();
+    fixture.store = Arc::new(MemoryStore::new().with_pages_of(10));
+    let world = Fixture(fixture);
+    for n in 0..50 {
+        world.put(&format!("logs/{n:02}"), if n == 25 { 600 } else { 90_000 });
+    }
+    let report = world.pass("logs/").await;
+    assert_eq!((report.pages, report.listed, report.requeued), (5, 50, 1));
+    assert_eq!(world.0.ledger.ranges(), 1);
+}
