@@ -9,7 +9,7 @@ use crate::assemble::Limits;
 use crate::aws::secrets::AwsTokenSource;
 use crate::aws::{Aws, AwsSettings};
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::{Config, ConfigErrors, EndpointKind, TokenPlace};
+use crate::config::{Config, ConfigErrors, EndpointKind, TokenPlace, environment};
 use crate::failure::{Failure, FailureKind};
 use crate::invocation::InvocationError;
 use crate::pipeline::{Bounds, Deadline};
@@ -62,16 +62,21 @@ impl StartError {
     pub fn because(reason: impl ToString) -> Self {
         Self(reason.to_string())
     }
+}
 
-    /// Logs and counts it, so that the alarm goes off, and gives the process its exit code.
-    pub fn report(&self, metrics_service: &str) -> ExitCode {
-        start_logging(None, LogLevel::Info);
-        tracing::error!(failure = FailureKind::SettingWrong.name(), error = %self);
-        let metrics = Metrics::new(metrics_service);
-        metrics.add(Metric::FatalErrors, 1);
-        publish(&metrics);
-        ExitCode::FAILURE
-    }
+/// The exit code of a function's process. A start that failed is logged and counted, so that the alarm
+/// goes off.
+pub fn exit_code(outcome: Result<(), StartError>) -> ExitCode {
+    let Err(error) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    start_logging(None, LogLevel::Info);
+    tracing::error!(failure = FailureKind::SettingWrong.name(), %error);
+    let service = environment("METRICS_SERVICE");
+    let metrics = Metrics::new(service.unwrap_or_else(|| "bucket-brigade".to_owned()));
+    metrics.add(Metric::FatalErrors, 1);
+    publish(&metrics);
+    ExitCode::FAILURE
 }
 
 /// The clients for everything on AWS, lazily connected.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bucket_brigade::clock::SystemClock;
-use bucket_brigade::config::{IngestConfig, environment};
+use bucket_brigade::config::IngestConfig;
 use bucket_brigade::function::{self, ConfiguredToken, StartError};
 use bucket_brigade::invocation::{Answer, Ingest};
 use bucket_brigade::ledger::dynamodb::DynamoLedger;
@@ -29,13 +29,7 @@ type Handler = Ingest<
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let service = environment("METRICS_SERVICE");
-            error.report(service.as_deref().unwrap_or("bucket-brigade"))
-        }
-    }
+    function::exit_code(run().await)
 }
 
 async fn run() -> Result<(), StartError> {

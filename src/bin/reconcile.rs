@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bucket_brigade::clock::SystemClock;
-use bucket_brigade::config::{ReconcileConfig, environment};
+use bucket_brigade::config::ReconcileConfig;
 use bucket_brigade::event::Trigger;
 use bucket_brigade::function::{self, StartError};
 use bucket_brigade::ledger::dynamodb::DynamoLedger;
@@ -17,13 +17,7 @@ use serde_json::value::RawValue;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run().await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let service = environment("METRICS_SERVICE");
-            error.report(service.as_deref().unwrap_or("bucket-brigade"))
-        }
-    }
+    function::exit_code(run().await)
 }
 
 async fn run() -> Result<(), StartError> {
