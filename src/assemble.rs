@@ -114,16 +114,6 @@ impl Assembler {
         end.map(|()| self.splitter.position())
     }
 
-    /// Bytes of the object that were decoded, for the report of a damage.
-    pub fn input_bytes(&self) -> u64 {
-        self.decoder.input_bytes()
-    }
-
-    /// Where the next record begins.
-    pub fn position(&self) -> Position {
-        self.splitter.position()
-    }
-
     fn split_all(&mut self) {
         while self.plain_split < self.plain.len() {
             self.split();

@@ -69,11 +69,6 @@ impl Decoder {
         }
     }
 
-    /// Bytes of input taken so far.
-    pub fn input_bytes(&self) -> u64 {
-        self.input_bytes
-    }
-
     /// Decodes from `input` into the spare capacity of `plain`, and returns how much of `input`
     /// was taken. Whenever `plain` comes back full, more may be waiting: make room and push the rest
     /// of the input, even if nothing is left of it. On an error, `plain` holds what came before the

@@ -109,20 +109,6 @@ impl SqliteLedger {
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
-    /// Deletes the settled rows that expired by `now`, and says how many those were.
-    /// They count as absent with or without this.
-    pub async fn forget_expired(&self, now: Timestamp) -> Result<usize, LedgerError> {
-        self.run(move |connection| {
-            connection
-                .execute(
-                    "DELETE FROM rows WHERE state = 'settled' AND expires_at <= ?1",
-                    [integer(now.as_ms())],
-                )
-                .map_err(failure)
-        })
-        .await
-    }
-
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, LedgerError> + Send + 'static,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use bucket_brigade::checkpoint::{Account, Checkpoint};
+use bucket_brigade::checkpoint::Checkpoint;
 use bucket_brigade::ledger::sqlite::SqliteLedger;
 use bucket_brigade::ledger::{Claim, Ledger, LedgerError};
 
@@ -101,33 +101,6 @@ async fn a_file_remembers() {
     assert_eq!(grant.checkpoint, reached);
     let mark = ledger.read_mark("since").await.expect("mark");
     assert_eq!(mark.as_deref(), Some("1"));
-}
-
-#[tokio::test]
-async fn only_expired_rows_are_forgotten() {
-    let ledger = SqliteLedger::in_memory().expect("open");
-    for (key, expires) in [("old", 100), ("new", 101)] {
-        let k = content(key);
-        let claimed = ledger.claim(&k, &owner("a"), at(0), LEASE).await;
-        let Ok(Claim::Granted(grant)) = claimed else {
-            panic!("{claimed:?}");
-        };
-        let account = Account::default();
-        let settled = ledger
-            .settle(&grant.lease, &account, at(1), at(expires))
-            .await;
-        settled.expect("settle");
-    }
-    let left = ledger
-        .claim(&content("left"), &owner("a"), at(0), LEASE)
-        .await;
-    assert!(matches!(left, Ok(Claim::Granted(_))), "{left:?}");
-    assert_eq!(ledger.forget_expired(at(100)).await.expect("forget"), 1);
-    assert_eq!(ledger.forget_expired(at(100)).await.expect("forget"), 0);
-    // Seen from a time at which nothing had expired.
-    let rows = ledger.range("logs", "", "z", at(0)).await.expect("range");
-    let keys: Vec<_> = rows.iter().map(|row| row.content.key.as_str()).collect();
-    assert_eq!(keys, ["left", "new"]);
 }
 
 #[test]
