@@ -69,9 +69,11 @@ bootstraps:
 	# Not `cargo build`: the tests' dependencies turn on features of the others, and all would be built again.
 	$(CARGO) test --locked --features local --no-run
 
-# The contract suites once more, against another implementation of S3 and DynamoDB.
+# The contract suites once more, against another implementation of S3 and DynamoDB. Its UpdateItem is not
+# atomic, so the tests of moves at once are left to the double and to DynamoDB itself.
 e2e-moto: $(VENV)/moto/.done
-	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- $(CARGO) test --locked --features local --test it at_endpoint
+	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- $(CARGO) test --locked --features local --test it -- \
+		at_endpoint ledger::dynamo:: ledger::table:: --skip sixteen --skip at_once
 
 ## On AWS
 
