@@ -162,8 +162,8 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
 
     /// One pass over `watched`, looking back over `window`, until it ends or `stop_at` comes.
     ///
-    /// An unfinished pass is gone on with first, unless this one looks back further. Running it twice sends nothing twice: an item is noted as
-    /// queued in the ledger before it is sent.
+    /// An unfinished pass is gone on with first, unless this one looks back further. Running it twice
+    /// sends nothing twice: an item is noted as queued in the ledger before it is sent.
     pub async fn pass(
         &self,
         watched: &WatchedPrefix,

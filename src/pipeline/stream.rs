@@ -159,7 +159,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                     self.unsaved += 1;
                     note_failure(&mut failure, carried.failure);
                 }
-                saved = async { saving.as_mut().expect("guarded").await }, if saving.is_some() => {
+                saved = async { saving.as_mut().expect("polled only while something is being saved").await }, if saving.is_some() => {
                     saving = None;
                     match saved {
                         Ok((checkpoint, lease)) => {
