@@ -6,14 +6,19 @@
 
 use std::collections::VecDeque;
 
-use crate::batch::{Batch, Batcher, KeptBecause};
+use crate::batch::{Batch, Batcher, KeptBecause, Source};
 use crate::checkpoint::{Checkpoint, Position, Ranges};
 use crate::decode::{DecodeError, Decoder};
-use crate::records::{LineSplitter, Record};
-use crate::shape::{Shape, Shaped};
+use crate::records::{Frame, LineSplitter, Record};
+use crate::shape::{Shape, Shaped, is_text};
 
-/// Plain bytes that are decoded at a time.
-const PLAIN_BYTES: usize = 64 * 1024;
+/// Plain bytes that are decoded at a time where there are no blocks, and the least that a block is
+/// given room for.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// Plain bytes of the largest block that may be copied. The usual encoders end a block after some ten
+/// thousand symbols; a larger block is compressed again piece by piece.
+pub const BLOCK_BYTES_MAX: usize = 2 << 20;
 
 /// What bounds the batches of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,25 +27,85 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Bytes of one record that are held; a longer one is cut or kept, by the shape.
     pub record_bytes_max: usize,
-    /// Compression level of bodies, 1 to 9.
+    /// Compression level of what is compressed, 1 to 9.
     pub level: u32,
+    /// Whether blocks that are compressed already are copied where nothing in them has to change.
+    /// The batches hold the same records either way.
+    pub pass_through: bool,
 }
 
 /// Turns one object into batches.
 ///
-/// Memory: one open batch's body, [`PLAIN_BYTES`], one record, and the window of the decoder.
+/// Memory: one open batch's body, a piece of at most [`BLOCK_BYTES_MAX`] plain bytes and as many
+/// compressed ones, one record, and what decoder and compressor hold. Where a body has to be taken apart
+/// (see [`Batcher`]), that batch inflated, during one call.
 pub struct Assembler {
     decoder: Decoder,
+    piece: Piece,
     splitter: LineSplitter,
+    intake: Intake,
+    pass_through: bool,
+    /// Whether the batch ends with the next record.
+    is_full: bool,
+}
+
+/// Where records go.
+struct Intake {
     shape: Shape,
     batcher: Batcher,
     /// Records that are answered for, from the checkpoint.
     done: Ranges,
-    plain: Vec<u8>,
-    /// How much of `plain` is split already.
-    plain_split: usize,
     scratch: Vec<u8>,
     ready: VecDeque<Batch>,
+}
+
+/// Plain bytes that were decoded together: a block, if it is not too large.
+struct Piece {
+    plain: Vec<u8>,
+    /// Where they begin.
+    offset: u64,
+    /// How much of them is split already.
+    split: usize,
+    /// Whether they are decoded as far as they are to be.
+    is_complete: bool,
+    /// Whether a block ends with them.
+    is_block_end: bool,
+    is_text: bool,
+}
+
+impl Piece {
+    fn new() -> Self {
+        Self {
+            plain: Vec::with_capacity(PIECE_BYTES),
+            offset: 0,
+            split: 0,
+            is_complete: false,
+            is_block_end: false,
+            is_text: false,
+        }
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source {
+            plain: &self.plain,
+            offset: self.offset,
+        }
+    }
+
+    /// Makes room for the next piece.
+    fn clear(&mut self) {
+        self.offset += self.plain.len() as u64;
+        self.plain.clear();
+        self.split = 0;
+        self.is_complete = false;
+    }
+
+    /// Says that there is no more to it.
+    fn complete(&mut self, is_block_end: bool) {
+        self.is_complete = true;
+        self.is_block_end = is_block_end;
+        self.is_text = is_text(&self.plain);
+    }
 }
 
 impl Assembler {
@@ -49,15 +114,18 @@ impl Assembler {
         let mut done = checkpoint.accepted.clone();
         done.insert(0..checkpoint.position.record);
         Self {
-            decoder: Decoder::new(),
+            decoder: Decoder::new(BLOCK_BYTES_MAX),
+            piece: Piece::new(),
             splitter: LineSplitter::new(limits.record_bytes_max),
-            shape,
-            batcher: Batcher::new(limits.batch_bytes_max, limits.level, checkpoint.position),
-            done,
-            plain: Vec::with_capacity(PLAIN_BYTES),
-            plain_split: 0,
-            scratch: Vec::new(),
-            ready: VecDeque::new(),
+            intake: Intake {
+                shape,
+                batcher: Batcher::new(limits.batch_bytes_max, limits.level, checkpoint.position),
+                done,
+                scratch: Vec::new(),
+                ready: VecDeque::new(),
+            },
+            pass_through: limits.pass_through,
+            is_full: false,
         }
     }
 
@@ -67,23 +135,31 @@ impl Assembler {
     /// On an error, every complete record before the damage comes out of `pop`.
     pub fn push(&mut self, input: &[u8]) -> Result<usize, DecodeError> {
         let mut taken = 0;
-        while self.ready.is_empty() {
-            if self.plain_split < self.plain.len() {
+        while self.intake.ready.is_empty() {
+            if self.piece.is_complete {
                 self.split();
                 continue;
             }
-            self.plain.clear();
-            self.plain_split = 0;
-            let decoded = self.decoder.push(&input[taken..], &mut self.plain);
-            match decoded {
-                Ok(step) => taken += step,
+            let decoded_before = self.piece.plain.len();
+            let step = match self.decoder.push(&input[taken..], &mut self.piece.plain) {
+                Ok(step) => step,
                 Err(error) => {
                     self.split_all();
                     self.cut();
                     return Err(error);
                 }
-            }
-            if self.plain.is_empty() {
+            };
+            taken += step.taken;
+            let plain = &mut self.piece.plain;
+            if step.is_block_end {
+                self.piece.complete(true);
+            } else if plain.len() == plain.capacity() {
+                if self.decoder.holds_block() && plain.len() < BLOCK_BYTES_MAX {
+                    plain.reserve_exact(plain.len().min(BLOCK_BYTES_MAX - plain.len()));
+                } else {
+                    self.piece.complete(false);
+                }
+            } else if step.taken == 0 && plain.len() == decoded_before {
                 break;
             }
         }
@@ -92,12 +168,12 @@ impl Assembler {
 
     /// The next batch that is ready.
     pub fn pop(&mut self) -> Option<Batch> {
-        self.ready.pop_front()
+        self.intake.ready.pop_front()
     }
 
     /// Whether [`Assembler::pop`] has something to give.
     pub fn has_batch(&self) -> bool {
-        !self.ready.is_empty()
+        !self.intake.ready.is_empty()
     }
 
     /// Says that the object has ended: what is left comes out of [`Assembler::pop`]. Returns where the
@@ -105,7 +181,7 @@ impl Assembler {
     /// out of `pop` all the same.
     pub fn finish(&mut self) -> Result<Position, DecodeError> {
         self.split_all();
-        let end = self.decoder.finish(&mut self.plain);
+        let end = self.decoder.finish(&mut self.piece.plain);
         self.split_all();
         if end.is_ok() {
             self.take_last_record();
@@ -114,87 +190,175 @@ impl Assembler {
         end.map(|()| self.splitter.position())
     }
 
+    /// Splits what there is of the piece, also if more would belong to it.
     fn split_all(&mut self) {
-        while self.plain_split < self.plain.len() {
+        if !self.piece.is_complete {
+            self.piece.complete(false);
+        }
+        while self.piece.is_complete {
             self.split();
         }
-        self.plain.clear();
-        self.plain_split = 0;
     }
 
-    /// Takes records from the plain bytes until they are used up or a batch is ready.
+    /// Takes records from the piece until it is used up or a batch is ready.
     fn split(&mut self) {
+        let mut copies = self.begin_piece();
         let Self {
+            piece,
             splitter,
-            shape,
-            batcher,
-            done,
-            plain,
-            plain_split,
-            scratch,
-            ready,
+            intake,
+            is_full,
             ..
         } = self;
-        let mut rest = &plain[*plain_split..];
-        while let Some(record) = splitter.pop(&mut rest) {
-            let before = ready.len();
-            take(record, shape, batcher, done, scratch, ready);
-            if ready.len() > before {
+        let source = piece.source();
+        let ready_before = intake.ready.len();
+        let mut rest = &piece.plain[piece.split..];
+        while intake.ready.len() == ready_before {
+            let Some(record) = splitter.pop(&mut rest) else {
                 break;
+            };
+            let end = Position {
+                offset: record.end,
+                record: record.position.record + 1,
+            };
+            copies &= intake.take(record, source, piece.is_text);
+            if std::mem::take(is_full) {
+                intake.cut(end, source);
             }
         }
-        *plain_split = plain.len() - rest.len();
+        copies &= intake.ready.len() == ready_before;
+        piece.split = piece.plain.len() - rest.len();
+        if rest.is_empty() {
+            self.end_piece(copies);
+        }
+    }
+
+    /// Decides on the open batch before the first record of a block. Whether the block is to be copied,
+    /// unless one of its records has to change.
+    fn begin_piece(&mut self) -> bool {
+        let Self {
+            decoder,
+            piece,
+            splitter,
+            intake,
+            ..
+        } = self;
+        if piece.split > 0 || !piece.is_block_end || piece.plain.is_empty() {
+            return false;
+        }
+        let Some(block) = decoder.block() else {
+            return false;
+        };
+        let source = piece.source();
+        let (_, incomplete) = splitter.incomplete();
+        let plain_bytes = incomplete + block.plain_bytes;
+        if intake.batcher.is_full_enough(plain_bytes) {
+            if incomplete > 0 {
+                self.is_full = true;
+                return false;
+            }
+            intake.cut(splitter.position(), source);
+        }
+        let batcher = &mut intake.batcher;
+        let copies = self.pass_through
+            && batcher.fits_block(plain_bytes)
+            && batcher.may_copy(&block, source, incomplete);
+        if copies {
+            batcher.begin(source);
+        }
+        copies
+    }
+
+    /// Copies the block that was the piece, or writes what was taken of it.
+    fn end_piece(&mut self, copies: bool) {
+        let Self {
+            decoder,
+            piece,
+            splitter,
+            intake,
+            ..
+        } = self;
+        if piece.plain.is_empty() {
+            piece.clear();
+            return;
+        }
+        let source = piece.source();
+        let (start, incomplete) = splitter.incomplete();
+        let holds = self.pass_through
+            && piece.is_block_end
+            && intake.may_hold(start, incomplete, splitter.position(), source);
+        match decoder.block().filter(|_| copies && holds) {
+            Some(block) => intake.batcher.copy(&block, source, incomplete),
+            None => {
+                intake.batcher.write(source);
+                if holds {
+                    intake.batcher.hold(source, incomplete);
+                } else {
+                    intake.batcher.take_out_partial();
+                }
+            }
+        }
+        piece.clear();
     }
 
     fn take_last_record(&mut self) {
-        let Self {
-            splitter,
-            shape,
-            batcher,
-            done,
-            scratch,
-            ready,
-            ..
-        } = self;
-        if let Some(record) = splitter.finish() {
-            take(record, shape, batcher, done, scratch, ready);
+        if let Some(record) = self.splitter.finish() {
+            self.intake.take(record, self.piece.source(), false);
         }
     }
 
     fn cut(&mut self) {
-        self.ready
-            .extend(self.batcher.cut(self.splitter.position()));
+        let end = self.splitter.position();
+        self.intake.cut(end, self.piece.source());
     }
 }
 
-/// Shapes a record and puts it into the open batch, or after it into a new one.
-fn take(
-    record: Record<'_>,
-    shape: &Shape,
-    batcher: &mut Batcher,
-    done: &Ranges,
-    scratch: &mut Vec<u8>,
-    ready: &mut VecDeque<Batch>,
-) {
-    if done.contains(record.position.record) {
-        return;
-    }
-    let shaped = shape.shape(&record, scratch);
-    let length = match shaped {
-        Shaped::Unchanged(outgoing) | Shaped::Edited(outgoing) => outgoing.len(),
-        Shaped::Cut(outgoing) => outgoing.len() + record.bytes.len(),
-        Shaped::TooLong => record.bytes.len(),
-    };
-    if !batcher.fits(record.position, length) {
-        ready.extend(batcher.cut(record.position));
-    }
-    match shaped {
-        Shaped::Unchanged(outgoing) | Shaped::Edited(outgoing) => batcher.send(&record, outgoing),
-        Shaped::Cut(outgoing) => {
-            batcher.send(&record, outgoing);
-            batcher.keep(&record, KeptBecause::Cut);
+impl Intake {
+    /// Shapes a record and puts it into the open batch, or after it into a new one. Whether it leaves as
+    /// it came, right after the one before it. `is_text` speaks of all of `source`.
+    fn take(&mut self, record: Record<'_>, source: Source<'_>, is_text: bool) -> bool {
+        if self.done.contains(record.position.record) {
+            return false;
         }
-        Shaped::TooLong => batcher.keep(&record, KeptBecause::TooLong),
+        let is_text = is_text && record.position.offset >= source.offset;
+        let shaped = self.shape.shape(&record, is_text, &mut self.scratch);
+        let length = match shaped {
+            Shaped::Unchanged(outgoing) | Shaped::Edited(outgoing) => outgoing.len(),
+            Shaped::Cut(outgoing) => outgoing.len() + record.bytes.len(),
+            Shaped::TooLong => record.bytes.len(),
+        };
+        let batcher = &mut self.batcher;
+        if !batcher.fits(record.position, length) {
+            self.ready.extend(batcher.cut(record.position, source));
+        }
+        if matches!(shaped, Shaped::Unchanged(_)) && record.frame != Frame::Stripped {
+            return batcher.send_unchanged(&record, source);
+        }
+        batcher.write(source);
+        batcher.take_out_partial();
+        match shaped {
+            Shaped::Unchanged(outgoing) | Shaped::Edited(outgoing) => {
+                batcher.send(&record, outgoing);
+            }
+            Shaped::Cut(outgoing) => {
+                batcher.send(&record, outgoing);
+                batcher.keep(&record, KeptBecause::Cut);
+            }
+            Shaped::TooLong => batcher.keep(&record, KeptBecause::TooLong),
+        }
+        false
+    }
+
+    /// Whether the start of the record at `next`, with which `source` ends, may go into the body before
+    /// the rest of it is known; also if it is nothing yet.
+    fn may_hold(&self, start: &[u8], incomplete: u64, next: Position, source: Source<'_>) -> bool {
+        let is_promising = incomplete == 0
+            || (self.shape.may_leave_unchanged(start) && !self.done.contains(next.record));
+        is_promising && self.batcher.may_hold(source, incomplete)
+    }
+
+    fn cut(&mut self, end: Position, source: Source<'_>) {
+        self.ready.extend(self.batcher.cut(end, source));
     }
 }
 
@@ -202,10 +366,11 @@ fn take(
 mod tests {
     use std::io::Write as _;
 
+    use flate2::{Compress, Compression, FlushCompress};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::body::Body;
+    use crate::body::{Body, BodyWriter};
     use crate::checkpoint::{Account, Window};
 
     fn limits(batch_bytes_max: usize) -> Limits {
@@ -213,6 +378,7 @@ mod tests {
             batch_bytes_max,
             record_bytes_max: 64,
             level: 6,
+            pass_through: true,
         }
     }
 
@@ -278,6 +444,167 @@ mod tests {
             }
             plain
         })
+    }
+
+    /// Lines that compress as logs do, now and then one that cannot leave as it came.
+    fn log(seed: u64, lines: usize, odd_one_in: u64) -> Vec<u8> {
+        let mut state = seed | 1;
+        let mut random = move |below: u64| {
+            // Knuth's constants for a linear congruence modulo 2^64.
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        let mut plain = Vec::new();
+        for n in 0..lines {
+            let line = match random(odd_one_in.max(1)) {
+                0 if odd_one_in > 0 => match random(6) {
+                    0 => format!("text {n}\n"),
+                    1 => format!("{{\"crlf\":{n}}}\r\n"),
+                    2 => "\n".to_owned(),
+                    3 => format!("{{\"nul\":\"\0{n}\"}}\n"),
+                    4 => format!("{{\"long\":\"{}\"}}\n", "x".repeat(random(3_000) as usize)),
+                    _ => format!("{{\"letters\":\"\u{e9}\u{20ac}\u{1f600}{n}\"}}\n"),
+                },
+                _ => format!(
+                    "{{\"n\":{n},\"status\":{},\"path\":\"/{}/{:x}\",\"ok\":true}}\n",
+                    [200, 200, 200, 304, 404][random(5) as usize],
+                    ["index", "images", "api/v1/items"][random(3) as usize],
+                    random(1 << 30),
+                ),
+            };
+            plain.extend_from_slice(line.as_bytes());
+        }
+        plain
+    }
+
+    /// Members of `plain`, written with flushes in between: a member ends, or a block does, every `every`
+    /// bytes.
+    fn members(plain: &[u8], level: u32, every: usize, flush: Option<FlushCompress>) -> Vec<u8> {
+        let mut gzip = Vec::new();
+        let member = |plain: &[u8]| {
+            let mut bytes = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec();
+            let mut compress = Compress::new(Compression::new(level), false);
+            let deflated = &mut Vec::with_capacity(plain.len() + plain.len() / 10 + 100_000);
+            for piece in plain.chunks(every) {
+                let flush = flush.unwrap_or(FlushCompress::None);
+                compress.compress_vec(piece, deflated, flush).unwrap();
+            }
+            compress
+                .compress_vec(&[], deflated, FlushCompress::Finish)
+                .unwrap();
+            bytes.extend_from_slice(deflated);
+            bytes.extend(crc32fast::hash(plain).to_le_bytes());
+            bytes.extend((plain.len() as u32).to_le_bytes());
+            bytes
+        };
+        if flush.is_some() {
+            gzip.extend(member(plain));
+        } else {
+            plain
+                .chunks(every)
+                .for_each(|plain| gzip.extend(member(plain)));
+        }
+        gzip
+    }
+
+    /// A batch without the bytes of its body, but with what they inflate to.
+    fn content(batches: Vec<Batch>) -> Vec<(Batch, Vec<u8>)> {
+        let nothing = BodyWriter::new(1).finish();
+        batches
+            .into_iter()
+            .map(|mut batch| {
+                let body = std::mem::replace(&mut batch.body, nothing.clone());
+                let plain = body.plain();
+                assert_eq!(body.plain_bytes, plain.len() as u64);
+                assert_eq!(body.records, Body::records_of(&plain).count() as u64);
+                (batch, plain)
+            })
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+        #[test]
+        fn the_batches_are_the_same_whether_blocks_are_copied_or_compressed_again(
+            seed in any::<u64>(),
+            lines in 1_usize..4_000,
+            odd_one_in in prop_oneof![3 => Just(0_u64), 1 => 2_u64..10, 2 => 50_u64..2_000],
+            level in 0_u32..10,
+            every in prop_oneof![1_usize..300, 1_000_usize..100_000],
+            flush in prop_oneof![
+                Just(None),
+                Just(Some(FlushCompress::None)),
+                Just(Some(FlushCompress::Sync)),
+                Just(Some(FlushCompress::Full)),
+                Just(Some(FlushCompress::Partial)),
+            ],
+            json_only in any::<bool>(),
+            ends in any::<bool>(),
+            step in 1_usize..50_000,
+            batch_bytes in prop_oneof![200_usize..5_000, 5_000_usize..500_000],
+            done in proptest::collection::vec((0_u64..4_000, 1_u64..200), 0..3),
+        ) {
+            let mut plain = log(seed, lines, odd_one_in);
+            if !ends {
+                plain.pop();
+            }
+            let input = members(&plain, level, every, flush);
+            let mut checkpoint = Checkpoint::default();
+            for (start, length) in done {
+                checkpoint.accepted.insert(start..start + length);
+            }
+            let shape = if json_only { logzio() } else { Shape::default() };
+            let assembled = |pass_through| {
+                let limits = Limits {
+                    batch_bytes_max: batch_bytes,
+                    record_bytes_max: 2_000,
+                    level: 1,
+                    pass_through,
+                };
+                assemble(Assembler::new(limits, shape.clone(), &checkpoint), &input, step)
+            };
+            let (copied, copied_end) = assembled(true);
+            let (compressed, compressed_end) = assembled(false);
+            prop_assert_eq!(copied_end, compressed_end);
+            let (copied, compressed) = (content(copied), content(compressed));
+            for ((a, x), (b, y)) in copied.iter().zip(&compressed) {
+                prop_assert_eq!((&a.start, &a.end, &a.sent, &a.offsets), (&b.start, &b.end, &b.sent, &b.offsets));
+                prop_assert_eq!(&a.kept, &b.kept);
+                let lengths = |plain: &[u8]| Body::records_of(plain).map(|r| (r.len(), r.first().copied(), r.last().copied())).collect::<Vec<_>>();
+                prop_assert_eq!(lengths(x), lengths(y));
+                prop_assert!(x == y);
+            }
+            prop_assert_eq!(copied.len(), compressed.len());
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_copied_is_nearly_as_small_as_its_source() {
+        let plain = log(1, 100_000, 0);
+        let input = members(&plain, 9, plain.len(), Some(FlushCompress::None));
+        let shape = Shape {
+            record_bytes_max: Some(500_000),
+            field_chars_max: Some(32_700),
+            ..logzio()
+        };
+        let body_bytes = |pass_through| -> usize {
+            let limits = Limits {
+                batch_bytes_max: 2 << 20,
+                record_bytes_max: 1 << 20,
+                level: 1,
+                pass_through,
+            };
+            let assembler = Assembler::new(limits, shape.clone(), &Checkpoint::default());
+            let (batches, end) = assemble(assembler, &input, 10_000);
+            end.unwrap();
+            batches.iter().map(|batch| batch.body.gzip.len()).sum()
+        };
+        let (copied, compressed) = (body_bytes(true), body_bytes(false));
+        let source = input.len();
+        assert!(copied < source * 108 / 100, "{copied} of {source}");
+        assert!(compressed > source * 120 / 100, "{compressed} of {source}");
     }
 
     proptest! {

@@ -2,10 +2,20 @@
 //!
 //! A batch is a function of the object's bytes, the place it starts from, the shape and the limits
 //! alone. Whoever fills it asks *is it full, does this fit, take it*.
+//!
+//! A body is filled in two ways: records are compressed, or the DEFLATE block that holds them is copied as
+//! it stands in the object. A block may be copied only where the body holds what its back-references
+//! reach, so the batcher keeps track of how far the end of the body is the object's own plain bytes,
+//! the *run*. To let blocks follow one another, the run may end with a record that is not complete yet,
+//! the *partial*. If that record must not go out as it came after all, the body is taken apart and
+//! compressed without it: rare, and at most once for each batch.
+
+use std::ops::Range;
 
 use crate::body::{Body, BodyWriter};
 use crate::checkpoint::{Position, Ranges};
-use crate::records::Record;
+use crate::decode::Block;
+use crate::records::{Frame, Record};
 
 /// A run of records on their way to the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,25 +64,63 @@ impl Batch {
     }
 }
 
+/// A batch covers at most this many plain bytes of its object, so that an offset fits 32 bits.
+const SPAN_BYTES_MAX: u64 = 1 << 31;
+
+/// A batch holds at most this many records, so that what is noted of each is bounded too: 4 bytes.
+const RECORDS_MAX: usize = 1 << 17;
+
+/// How far a back-reference reaches (RFC 1951, section 2).
+const WINDOW_BYTES: u64 = 32 * 1024;
+
+/// The largest partial. A record that is longer has the blocks it stands in compressed again.
+const PARTIAL_BYTES_MAX: u64 = 64 * 1024;
+
+/// Plain bytes of an object, and where they stand in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    pub plain: &'a [u8],
+    pub offset: u64,
+}
+
+impl<'a> Source<'a> {
+    pub fn end(&self) -> u64 {
+        self.offset + self.plain.len() as u64
+    }
+
+    /// What stands at `range`, as far as it is here.
+    fn slice(&self, range: Range<u64>) -> &'a [u8] {
+        let at = |offset: u64| offset.saturating_sub(self.offset) as usize;
+        self.plain
+            .get(at(range.start)..at(range.end))
+            .unwrap_or_default()
+    }
+}
+
 /// Fills one batch after another.
 pub struct Batcher {
     batch_bytes_max: usize,
-    level: u32,
+    body: BodyWriter,
     open: Option<Open>,
     /// Where the next batch begins.
     start: Position,
 }
 
 struct Open {
-    body: BodyWriter,
     sent: Ranges,
     offsets: Vec<u32>,
     kept: Vec<Kept>,
     kept_bytes: usize,
+    /// Plain bytes of the object with which the batch ends as they are: those of the body, then those that
+    /// are yet to be written to it.
+    run: Range<u64>,
+    /// How many of them are yet to be written.
+    unwritten: u64,
+    /// How many of them belong to a record that is not complete.
+    partial: u64,
+    /// Whether a partial was taken out of this batch. Then it takes no other.
+    took_apart: bool,
 }
-
-/// A batch covers at most this many plain bytes of its object, so that an offset fits 32 bits.
-const SPAN_BYTES_MAX: u64 = 1 << 31;
 
 impl Batcher {
     /// Batches of at most `batch_bytes_max` plain bytes (a single larger record goes alone),
@@ -80,7 +128,7 @@ impl Batcher {
     pub fn new(batch_bytes_max: usize, level: u32, start: Position) -> Self {
         Self {
             batch_bytes_max,
-            level,
+            body: BodyWriter::new(level),
             open: None,
             start,
         }
@@ -92,21 +140,84 @@ impl Batcher {
         let Some(open) = &self.open else {
             return true;
         };
-        let held = open.body.plain_bytes() as usize + open.kept_bytes;
+        let held = self.held(open) - open.partial as usize;
         held == 0
             || (held + length < self.batch_bytes_max
+                && open.offsets.len() < RECORDS_MAX
                 && position.offset - self.start.offset < SPAN_BYTES_MAX)
     }
 
-    /// Puts a record into the body, as `outgoing`.
+    /// Whether `plain_bytes` of unchanged records all fit the open batch. A 128th part of it is left free, so
+    /// that the record with which a block ends nearly always fits as well.
+    pub fn fits_block(&self, plain_bytes: u64) -> bool {
+        let held = |open: &Open| self.held(open) - open.partial as usize;
+        let held = self.open.as_ref().map_or(0, held);
+        held + plain_bytes as usize + self.batch_bytes_max / 128 < self.batch_bytes_max
+    }
+
+    /// Whether the batch is better ended now than filled with a part of a block of `plain_bytes`:
+    /// then less of that block is compressed again, and the batch is at least three quarters full.
+    pub fn is_full_enough(&self, plain_bytes: u64) -> bool {
+        self.open.is_some()
+            && !self.fits_block(plain_bytes)
+            && plain_bytes as usize <= self.batch_bytes_max / 4
+    }
+
+    /// Whether `block`, whose plain bytes `source` holds, may be copied into the open batch, if none of its
+    /// records has to change. `incomplete` is the length of the record in which it begins.
+    pub fn may_copy(&self, block: &Block<'_>, source: Source<'_>, incomplete: u64) -> bool {
+        let Some(open) = &self.open else {
+            return incomplete == 0 && block.member_bytes_before == 0;
+        };
+        let reach = WINDOW_BYTES.min(block.member_bytes_before);
+        open.run.end == source.offset
+            && open.partial == incomplete
+            && open.run.end - open.run.start >= reach
+    }
+
+    /// Takes a record that goes out as it came. `source` holds its bytes, but for those of the partial.
+    /// False if it does not go on where the batch ended.
+    pub fn send_unchanged(&mut self, record: &Record<'_>, source: Source<'_>) -> bool {
+        self.note(record);
+        let Some(open) = &mut self.open else {
+            return false;
+        };
+        let start = match open.partial {
+            0 => record.position.offset,
+            partial => record.position.offset + partial,
+        };
+        let goes_on = open.run.end == start;
+        if start < source.offset {
+            // Its start came with an earlier source, so only the record itself has all of it.
+            self.body.push(record.bytes);
+        } else {
+            if !goes_on {
+                self.body
+                    .write(source.slice(open.run.end - open.unwritten..open.run.end));
+                open.unwritten = 0;
+            }
+            open.unwritten += record.end - start;
+            self.body.count(1);
+        }
+        let run_start = if goes_on {
+            open.run.start
+        } else {
+            record.position.offset
+        };
+        open.run = run_start..record.end;
+        open.partial = 0;
+        if record.frame == Frame::ObjectEnd && start >= source.offset {
+            self.write(source);
+            self.body.write(b"\n");
+        }
+        goes_on
+    }
+
+    /// Takes a record that goes out as `outgoing`. Nothing is unwritten.
     pub fn send(&mut self, record: &Record<'_>, outgoing: &[u8]) {
-        let start = self.start.offset;
-        let open = self.open();
-        open.body.push(outgoing);
-        let index = record.position.record;
-        open.sent.insert(index..index + 1);
-        let offset = record.position.offset.saturating_sub(start);
-        open.offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
+        self.note(record);
+        self.body.push(outgoing);
+        self.break_run(record.end);
     }
 
     /// Keeps a record beside the body.
@@ -119,14 +230,99 @@ impl Batcher {
             length: record.length,
             bytes: record.bytes.to_vec(),
         });
+        self.break_run(record.end);
     }
 
-    /// Ends the open batch at `end`. `None` if it holds nothing.
-    pub fn cut(&mut self, end: Position) -> Option<Batch> {
-        let open = self.open.take()?;
+    /// Writes what is unwritten to the body. `source` holds it.
+    pub fn write(&mut self, source: Source<'_>) {
+        if let Some(open) = &mut self.open {
+            let unwritten = open.run.end - open.unwritten..open.run.end;
+            self.body.write(source.slice(unwritten));
+            open.unwritten = 0;
+        }
+    }
+
+    /// Opens a batch that begins with `source`, if none is open.
+    pub fn begin(&mut self, source: Source<'_>) {
+        if self.open.is_none() {
+            self.open().run = source.offset..source.offset;
+        }
+    }
+
+    /// Copies a block that [`Batcher::may_copy`] and whose records were all taken, each going on where the
+    /// one before ended. What is unwritten is part of it; its last `partial` bytes are of a record that is
+    /// not complete.
+    pub fn copy(&mut self, block: &Block<'_>, source: Source<'_>, partial: u64) {
+        self.body.copy(block);
+        let open = self.open();
+        open.unwritten = 0;
+        open.run.end = source.end();
+        open.partial = partial;
+    }
+
+    /// Whether the start of a record, `incomplete` bytes so far, with which `source` ends, may become the
+    /// partial.
+    pub fn may_hold(&self, source: Source<'_>, incomplete: u64) -> bool {
+        let here = incomplete.min(source.plain.len() as u64);
+        let fits = incomplete <= PARTIAL_BYTES_MAX;
+        let Some(open) = &self.open else {
+            return fits && here == incomplete;
+        };
+        let is_new = here == incomplete && open.partial == 0;
+        let grows = here < incomplete && open.partial == incomplete - here;
+        fits && !open.took_apart
+            && (is_new || grows)
+            && (open.run.end == source.end() - here)
+            && self.held(open) + (here as usize) < self.batch_bytes_max
+    }
+
+    /// Writes the start of a record that [`Batcher::may_hold`], if there is any. Nothing is unwritten.
+    pub fn hold(&mut self, source: Source<'_>, incomplete: u64) {
+        if incomplete == 0 {
+            return;
+        }
+        let here = source.end() - incomplete.min(source.plain.len() as u64)..source.end();
+        if self.open.is_none() {
+            self.open().run = here.start..here.start;
+        }
+        self.body.write(source.slice(here.clone()));
+        let open = self.open();
+        open.run.end = here.end;
+        open.partial = incomplete;
+    }
+
+    /// Takes the partial out of the body again.
+    pub fn take_out_partial(&mut self) {
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        if open.partial == 0 {
+            return;
+        }
+        let body = self.body.finish();
+        let plain = body.plain();
+        let complete = plain.len() - open.partial as usize;
+        self.body.write(&plain[..complete]);
+        self.body.count(body.records);
+        open.run.end -= open.partial;
+        open.run.start = open.run.start.min(open.run.end);
+        open.partial = 0;
+        open.took_apart = true;
+    }
+
+    /// Ends the open batch at `end`. `None` if it holds nothing. `source` holds what is unwritten.
+    pub fn cut(&mut self, end: Position, source: Source<'_>) -> Option<Batch> {
+        self.write(source);
+        self.take_out_partial();
+        let mut open = self.open.take()?;
+        let body = self.body.finish();
+        if body.records == 0 && open.kept.is_empty() {
+            return None;
+        }
+        open.offsets.shrink_to_fit();
         let start = std::mem::replace(&mut self.start, end);
         Some(Batch {
-            body: open.body.finish(),
+            body,
             sent: open.sent,
             offsets: open.offsets,
             start,
@@ -135,13 +331,36 @@ impl Batcher {
         })
     }
 
+    /// Plain bytes of the batch, and bytes of what is kept beside it.
+    fn held(&self, open: &Open) -> usize {
+        self.body.plain_bytes() as usize + open.unwritten as usize + open.kept_bytes
+    }
+
+    fn note(&mut self, record: &Record<'_>) {
+        let offset = record.position.offset.saturating_sub(self.start.offset);
+        let open = self.open();
+        let index = record.position.record;
+        open.sent.insert(index..index + 1);
+        open.offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
+    }
+
+    /// From here on the batch no longer ends with what stands in the object before `offset`.
+    fn break_run(&mut self, offset: u64) {
+        let open = self.open();
+        debug_assert_eq!((open.unwritten, open.partial), (0, 0));
+        open.run = offset..offset;
+    }
+
     fn open(&mut self) -> &mut Open {
         self.open.get_or_insert_with(|| Open {
-            body: BodyWriter::new(flate2::Compression::new(self.level)),
             sent: Ranges::new(),
             offsets: Vec::new(),
             kept: Vec::new(),
             kept_bytes: 0,
+            run: 0..0,
+            unwritten: 0,
+            partial: 0,
+            took_apart: false,
         })
     }
 }

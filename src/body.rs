@@ -6,13 +6,28 @@
 use std::io::Write;
 
 use bytes::Bytes;
-use flate2::write::{GzDecoder, GzEncoder};
-use flate2::{Compression, GzBuilder};
+use crc32fast::Hasher as Crc;
+use flate2::write::GzDecoder;
+use flate2::{Compress, Compression, FlushCompress};
 use memchr::{memchr, memchr_iter};
+
+use crate::bits::{BitWriter, Bits};
+use crate::decode::Block;
 
 /// How hard the parts of a body that was cut are compressed.
 /// They are few, and bytes on the wire cost more than the time it takes to save them.
-const CUT_LEVEL: Compression = Compression::new(6);
+const CUT_LEVEL: u32 = 6;
+
+/// A member header (RFC 1952, section 2.3.1): DEFLATE, no flags, no time, unknown system.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// An empty block that says it is the last: BFINAL, BTYPE 01, and the end of the block, whose code is
+/// seven zeros (RFC 1951, sections 3.2.3 and 3.2.6). Every body ends with it, so the blocks before it
+/// can be put into another body as they are.
+const LAST_BLOCK: (u32, u32) = (0b011, 10);
+
+/// Plain bytes that are gathered before they are compressed.
+const STAGED_BYTES: usize = 32 * 1024;
 
 /// A request body: records, a newline after each, as one gzip member.
 ///
@@ -24,9 +39,20 @@ pub struct Body {
     /// Length when inflated.
     pub plain_bytes: u64,
     pub records: u64,
+    /// Bits of its blocks, all but [`LAST_BLOCK`].
+    block_bits: u64,
 }
 
 impl Body {
+    /// One body with the records of all, in their order. Nothing is compressed again.
+    pub fn concat<'a>(bodies: impl IntoIterator<Item = &'a Body>) -> Body {
+        let mut writer = BodyWriter::new(CUT_LEVEL);
+        for body in bodies {
+            writer.append(body);
+        }
+        writer.finish()
+    }
+
     /// The records, a newline after each. It holds the whole body inflated, so its size is bounded
     /// by the limit of a batch.
     ///
@@ -71,7 +97,7 @@ impl Body {
     fn encode(plain: &[u8], records: u64) -> Body {
         let mut writer = BodyWriter::new(CUT_LEVEL);
         writer.write(plain);
-        writer.records = records;
+        writer.count(records);
         writer.finish()
     }
 }
@@ -96,22 +122,34 @@ impl<'a> Iterator for RecordsOf<'a> {
     }
 }
 
-/// Records, one after the other, into one [`Body`].
+/// Fills one [`Body`] after the other: with records, which it compresses, and with blocks that are
+/// compressed already.
 ///
-/// The body is a function of the records and the level: the same ones give the same bytes, on any
-/// day and on any machine.
-#[derive(Debug)]
+/// A body is a function of what it is filled with and the level: the same gives the same bytes, on any
+/// day and on any machine. Memory: the body's bytes, [`STAGED_BYTES`], and from the first record on the
+/// compressor (some 300 KB), which serves all bodies.
 pub struct BodyWriter {
-    gzip: GzEncoder<Vec<u8>>,
+    level: u32,
+    out: BitWriter,
+    compressor: Option<Compress>,
+    /// Whether the compressor was given something since the last flush.
+    is_compressing: bool,
+    staged: Vec<u8>,
+    crc: Crc,
     plain_bytes: u64,
     records: u64,
 }
 
 impl BodyWriter {
-    pub fn new(level: Compression) -> Self {
-        let gzip = GzBuilder::new().mtime(0).write(Vec::new(), level);
+    /// Compresses at `level`, 1 to 9.
+    pub fn new(level: u32) -> Self {
         Self {
-            gzip,
+            level,
+            out: BitWriter::after(HEADER.to_vec()),
+            compressor: None,
+            is_compressing: false,
+            staged: Vec::new(),
+            crc: Crc::new(),
             plain_bytes: 0,
             records: 0,
         }
@@ -125,6 +163,38 @@ impl BodyWriter {
         self.records += 1;
     }
 
+    /// Appends plain bytes. Whoever does counts the records that they complete, with
+    /// [`BodyWriter::count`].
+    pub fn write(&mut self, plain: &[u8]) {
+        if self.staged.len() + plain.len() > STAGED_BYTES {
+            self.compress_staged();
+        }
+        if plain.len() < STAGED_BYTES {
+            self.staged.extend_from_slice(plain);
+        } else {
+            self.compress(plain, FlushCompress::None);
+            self.crc.update(plain);
+        }
+        self.plain_bytes += plain.len() as u64;
+    }
+
+    /// Appends a block as it is. The plain bytes before it must be those that stand before it in
+    /// its object: as many as its back-references can reach, which are 32 KB (RFC 1951, section 2), or all
+    /// of its member.
+    pub fn copy(&mut self, block: &Block<'_>) {
+        self.flush();
+        // Another block follows: BFINAL, the first bit, is cleared.
+        self.out.push(0, 1);
+        self.out.append(block.bits.without_first(1));
+        self.crc.combine(block.crc);
+        self.plain_bytes += block.plain_bytes;
+    }
+
+    /// Counts records that were appended as plain bytes or with blocks.
+    pub fn count(&mut self, records: u64) {
+        self.records += records;
+    }
+
     /// How long the body is so far when inflated.
     pub fn plain_bytes(&self) -> u64 {
         self.plain_bytes
@@ -134,27 +204,95 @@ impl BodyWriter {
         self.records
     }
 
-    /// Ends the member. The body holds no more memory than its bytes.
-    pub fn finish(self) -> Body {
-        let mut gzip = self
-            .gzip
-            .finish()
-            .expect("a vector takes every byte it is given");
+    /// Ends the body, and begins another one. The body holds no more memory than its bytes.
+    pub fn finish(&mut self) -> Body {
+        self.flush();
+        let mut out = std::mem::replace(&mut self.out, BitWriter::after(HEADER.to_vec()));
+        let block_bits = out.length() - HEADER.len() as u64 * 8;
+        let (bits, count) = LAST_BLOCK;
+        out.push(bits, count);
+        let crc = std::mem::take(&mut self.crc).finalize();
+        let plain_bytes = std::mem::take(&mut self.plain_bytes);
+        let mut gzip = out.finish();
+        gzip.extend_from_slice(&crc.to_le_bytes());
+        // ISIZE is the length modulo 2^32 (RFC 1952, section 2.3.1).
+        gzip.extend_from_slice(&(plain_bytes as u32).to_le_bytes());
         gzip.shrink_to_fit();
         Body {
             gzip: gzip.into(),
-            plain_bytes: self.plain_bytes,
-            records: self.records,
+            plain_bytes,
+            records: std::mem::take(&mut self.records),
+            block_bits,
         }
     }
 
-    fn write(&mut self, plain: &[u8]) {
-        self.gzip
-            .write_all(plain)
-            .expect("a vector takes every byte it is given");
-        self.plain_bytes += plain.len() as u64;
+    fn append(&mut self, body: &Body) {
+        self.flush();
+        let trailer = body.gzip.len() - 8;
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| body.gzip[trailer + at]);
+        let blocks = Bits::new(&body.gzip, HEADER.len() as u64 * 8, body.block_bits)
+            .expect("a body holds its blocks");
+        self.out.append(blocks);
+        let crc = u32::from_le_bytes([a, b, c, d]);
+        self.crc
+            .combine(&Crc::new_with_initial_len(crc, body.plain_bytes));
+        self.plain_bytes += body.plain_bytes;
+        self.records += body.records;
+    }
+
+    fn compress_staged(&mut self) {
+        let mut staged = std::mem::take(&mut self.staged);
+        if !staged.is_empty() {
+            self.compress(&staged, FlushCompress::None);
+            self.crc.update(&staged);
+            staged.clear();
+        }
+        self.staged = staged;
+    }
+
+    /// Compresses what is staged, to the edge of a byte.
+    fn flush(&mut self) {
+        self.compress_staged();
+        if self.is_compressing {
+            self.compress(&[], FlushCompress::Sync);
+            self.is_compressing = false;
+        }
+    }
+
+    fn compress(&mut self, plain: &[u8], flush: FlushCompress) {
+        let level = Compression::new(self.level);
+        let compressor = self
+            .compressor
+            .get_or_insert_with(|| Compress::new(level, false));
+        if !self.is_compressing {
+            // What was compressed before is not what stands before, so nothing may refer to it.
+            compressor.reset();
+            self.is_compressing = true;
+        }
+        if !self.out.is_aligned() {
+            // An empty stored block ends at the edge of a byte (RFC 1951, section 3.2.4).
+            self.out.push(0b000, 3);
+            self.out.align();
+            self.out.append_bytes(&[0, 0, 0xff, 0xff]);
+        }
+        let out = self.out.bytes_mut().expect("aligned just now");
+        let before = compressor.total_in();
+        loop {
+            out.reserve(ROOM_MIN);
+            let taken = (compressor.total_in() - before) as usize;
+            compressor
+                .compress_vec(&plain[taken..], out, flush)
+                .expect("a compressor that is given room goes on");
+            let is_taken = compressor.total_in() - before == plain.len() as u64;
+            if is_taken && out.len() < out.capacity() {
+                return;
+            }
+        }
     }
 }
+
+/// Room that the compressor is given at least.
+const ROOM_MIN: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -162,7 +300,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn body(records: &[Vec<u8>]) -> Body {
-        let mut writer = BodyWriter::new(Compression::new(3));
+        let mut writer = BodyWriter::new(3);
         for record in records {
             writer.push(record);
         }
@@ -221,6 +359,22 @@ mod tests {
             prop_assert_eq!([before.plain(), after.plain()].concat(), whole.plain());
             prop_assert_eq!(first_member(&before.gzip).1, before.gzip.len());
             prop_assert_eq!(first_member(&after.gzip).1, after.gzip.len());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bodies_are_joined_without_a_change(given in prop::collection::vec(any_records(), 0..6)) {
+            let bodies: Vec<Body> = given.iter().map(|records| body(records)).collect();
+            let joined = Body::concat(&bodies);
+            prop_assert_eq!(records(&joined), given.concat());
+            prop_assert_eq!(joined.records, given.concat().len() as u64);
+            let plain = joined.plain();
+            prop_assert_eq!(plain.len() as u64, joined.plain_bytes);
+            prop_assert_eq!(first_member(&joined.gzip).1, joined.gzip.len());
+            // And once more, since the parts of a shared request may be joined in steps.
+            let twice = Body::concat([&joined, &joined]);
+            prop_assert_eq!(twice.plain(), [plain.as_slice(), &plain].concat());
         }
     }
 

@@ -59,6 +59,13 @@ impl Ranges {
         if range.is_empty() {
             return;
         }
+        // Records come in order, one by one.
+        if let Some(last) = self.0.last_mut()
+            && last.end == range.start
+        {
+            last.end = range.end;
+            return;
+        }
         let first = self.0.partition_point(|held| held.end < range.start);
         let last = self.0.partition_point(|held| held.start <= range.end);
         if let Some(held) = self.0[first..last].first() {

@@ -4,10 +4,16 @@
 //! caller has room for. It never guesses: what is truncated, corrupt or unknown is an error, and the
 //! plain bytes before the damage have come out by then.
 //!
+//! It also tells where each DEFLATE block ends and gives its compressed bits, for whoever can use them
+//! as they are.
+//!
 //! Gzip is read member by member (RFC 1952), any number of them, empty ones and zero padding
 //! included; each member's CRC-32 and length are checked.
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use crc32fast::Hasher as Crc;
+
+use crate::bits::Bits;
+use crate::inflate::{Inflater, InvalidDeflate, Stop};
 
 /// Longest magic number that [`sniff`] looks at.
 const MAGIC_BYTES_MAX: usize = 10;
@@ -29,13 +35,38 @@ pub enum DecodeError {
     Unsupported { format: &'static str },
 }
 
-/// Decodes one object. Holds at most the 32 KB window of DEFLATE and one member header.
+/// Decodes one object. Holds the 32 KB window of DEFLATE, one member header, and the compressed bits of
+/// one block of at most `block_bytes_max`.
 pub struct Decoder {
     state: State,
-    inflater: Decompress,
-    member: MemberCheck,
+    inflater: Inflater,
+    member: Member,
+    block: Collected,
+    block_bytes_max: usize,
     input_bytes: u64,
     plain_head: Vec<u8>,
+}
+
+/// How far one push came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes of the input that were taken.
+    pub taken: usize,
+    /// Whether a DEFLATE block ended with the last plain byte that came out.
+    pub is_block_end: bool,
+}
+
+/// A DEFLATE block, whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// The block as it stands in the object, from its first bit (BFINAL) to its last.
+    pub bits: Bits<'a>,
+    /// Of its plain bytes, with their number.
+    pub crc: &'a Crc,
+    /// Its plain bytes.
+    pub plain_bytes: u64,
+    /// Plain bytes of its gzip member that come before it: its back-references reach no further.
+    pub member_bytes_before: u64,
 }
 
 enum State {
@@ -47,48 +78,105 @@ enum State {
     BetweenMembers,
 }
 
+/// What is known of the member's plain bytes, but for those of the block under way.
 #[derive(Default)]
-struct MemberCheck {
+struct Member {
     crc: Crc,
+    plain_bytes: u64,
 }
 
-impl Default for Decoder {
-    fn default() -> Self {
-        Self::new()
+/// The compressed bytes of the block under way. Positions count from the start of the member's DEFLATE
+/// data.
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    /// Where `bytes` begins.
+    first_byte: u64,
+    /// Where the block begins.
+    first_bit: u64,
+    /// Where it ends, once it has.
+    end_bit: Option<u64>,
+    /// Whether it grew too large to be held.
+    is_too_large: bool,
+    crc: Crc,
+    plain_bytes: u64,
+}
+
+/// A bit position is at most so many bytes behind what the inflater has taken.
+const BYTES_BEHIND_MAX: usize = 8;
+
+impl Collected {
+    fn push(&mut self, taken: &[u8], plain: &[u8], block_bytes_max: usize) {
+        self.bytes.extend_from_slice(taken);
+        self.crc.update(plain);
+        self.plain_bytes += plain.len() as u64;
+        let larger = self.plain_bytes.max(self.bytes.len() as u64);
+        self.is_too_large |= larger > block_bytes_max as u64;
+        if self.is_too_large {
+            self.forget(self.bytes.len().saturating_sub(BYTES_BEHIND_MAX));
+        }
+    }
+
+    fn forget(&mut self, count: usize) {
+        self.bytes.drain(..count);
+        self.first_byte += count as u64;
+    }
+
+    /// Goes on to the next block, if this one has ended.
+    fn leave_ended(&mut self, member: &mut Member) {
+        let Some(end_bit) = self.end_bit.take() else {
+            return;
+        };
+        member.crc.combine(&self.crc);
+        member.plain_bytes += self.plain_bytes;
+        self.forget((end_bit / 8 - self.first_byte) as usize);
+        self.first_bit = end_bit;
+        self.is_too_large = false;
+        self.crc.reset();
+        self.plain_bytes = 0;
     }
 }
 
 impl Decoder {
-    pub fn new() -> Self {
+    /// Blocks that take more than `block_bytes_max`, compressed or not, are decoded all the same, but
+    /// never given whole.
+    pub fn new(block_bytes_max: usize) -> Self {
         Self {
             state: State::Sniff(Vec::with_capacity(MAGIC_BYTES_MAX)),
-            inflater: Decompress::new(false),
-            member: MemberCheck::default(),
+            inflater: Inflater::new(),
+            member: Member::default(),
+            block: Collected::default(),
+            block_bytes_max,
             input_bytes: 0,
             plain_head: Vec::with_capacity(2),
         }
     }
 
-    /// Decodes from `input` into the spare capacity of `plain`, and returns how much of `input`
-    /// was taken. Whenever `plain` comes back full, more may be waiting: make room and push the rest
-    /// of the input, even if nothing is left of it. On an error, `plain` holds what came before the
-    /// damage.
-    pub fn push(&mut self, input: &[u8], plain: &mut Vec<u8>) -> Result<usize, DecodeError> {
+    /// Decodes from `input` into the spare capacity of `plain`, until `input` is used up, `plain` is full
+    /// or a DEFLATE block ends: then push the rest of the input, even if nothing is left of it. A push that
+    /// takes nothing, gives nothing and ends no block says that it needs more input. On an error, `plain`
+    /// holds what came before the damage.
+    pub fn push(&mut self, input: &[u8], plain: &mut Vec<u8>) -> Result<Step, DecodeError> {
         let mut taken = 0;
+        self.block.leave_ended(&mut self.member);
         loop {
             let rest = &input[taken..];
             let room = plain.capacity() - plain.len();
+            let mut is_block_end = false;
             let step = match &mut self.state {
                 State::Sniff(head) => {
                     let wanted = rest.len().min(MAGIC_BYTES_MAX - head.len());
                     head.extend_from_slice(&rest[..wanted]);
                     taken += wanted;
                     self.input_bytes += wanted as u64;
-                    if head.len() < MAGIC_BYTES_MAX {
-                        return Ok(taken);
+                    if head.len() == MAGIC_BYTES_MAX {
+                        self.leave_sniff(plain)?;
+                        continue;
                     }
-                    self.leave_sniff(plain)?;
-                    continue;
+                    return Ok(Step {
+                        taken,
+                        is_block_end,
+                    });
                 }
                 State::Plain => {
                     let step = rest.len().min(room);
@@ -102,21 +190,30 @@ impl Decoder {
                             reason,
                         })?;
                     if complete {
-                        self.inflater.reset(false);
-                        self.member = MemberCheck::default();
+                        self.inflater.reset();
+                        self.member = Member::default();
+                        self.block = Collected {
+                            bytes: std::mem::take(&mut self.block.bytes),
+                            ..Collected::default()
+                        };
+                        self.block.bytes.clear();
                         self.state = State::Deflate;
                     }
                     step
                 }
                 State::Deflate => {
-                    if room == 0 {
-                        return Ok(taken);
-                    }
-                    let (step, ended) = self.inflate(rest, plain)?;
-                    if ended {
-                        self.state = State::Trailer(Vec::with_capacity(8));
-                    } else if step == 0 && plain.len() < plain.capacity() {
-                        return Ok(taken);
+                    let (step, stop) = self.inflate(rest, plain)?;
+                    match stop {
+                        Stop::Halfway => {}
+                        Stop::BlockEnd { end_bit } => {
+                            self.block.end_bit = Some(end_bit);
+                            is_block_end = true;
+                        }
+                        Stop::StreamEnd { end_bit } => {
+                            self.block.end_bit = Some(end_bit);
+                            is_block_end = true;
+                            self.state = State::Trailer(Vec::with_capacity(8));
+                        }
                     }
                     step
                 }
@@ -146,14 +243,35 @@ impl Decoder {
             };
             taken += step;
             self.input_bytes += step as u64;
-            let deflating = matches!(self.state, State::Deflate);
-            if taken == input.len() && !deflating {
-                return Ok(taken);
-            }
-            if step == 0 && matches!(self.state, State::Plain) {
-                return Ok(taken);
+            let is_full = plain.len() == plain.capacity();
+            if is_block_end || is_full || taken == input.len() {
+                return Ok(Step {
+                    taken,
+                    is_block_end,
+                });
             }
         }
+    }
+
+    /// The block that the last push ended, if it is compressed and was not too large to be held. A stored
+    /// block (RFC 1951, section 3.2.4) is none: how it is padded depends on where it begins.
+    pub fn block(&self) -> Option<Block<'_>> {
+        let block = &self.block;
+        let end_bit = block.end_bit.filter(|_| !block.is_too_large)?;
+        let skipped = block.first_bit - block.first_byte * 8;
+        let bits = Bits::new(&block.bytes, skipped, end_bit - block.first_bit)?;
+        let is_stored = bits.without_first(1).first(2) == 0;
+        (!is_stored).then_some(Block {
+            bits,
+            crc: &block.crc,
+            plain_bytes: block.plain_bytes,
+            member_bytes_before: self.member.plain_bytes,
+        })
+    }
+
+    /// Whether the block under way may still be given whole: it has begun, and is not too large so far.
+    pub fn holds_block(&self) -> bool {
+        matches!(self.state, State::Deflate) && !self.block.is_too_large
     }
 
     /// Says that the input has ended. An object shorter than a magic number is plain, and comes out
@@ -188,37 +306,40 @@ impl Decoder {
         Ok(())
     }
 
-    fn inflate(&mut self, input: &[u8], plain: &mut Vec<u8>) -> Result<(usize, bool), DecodeError> {
-        let before = (self.inflater.total_in(), plain.len());
-        let status = self
-            .inflater
-            .decompress_vec(input, plain, FlushDecompress::None)
-            .map_err(|_| DecodeError::Corrupt {
-                input_bytes: self.input_bytes + (self.inflater.total_in() - before.0),
-                reason: "invalid DEFLATE data",
-            });
-        let produced = &plain[before.1..];
-        self.member.crc.update(produced);
+    fn inflate(&mut self, input: &[u8], plain: &mut Vec<u8>) -> Result<(usize, Stop), DecodeError> {
+        let before = plain.len();
+        let progress = match self.inflater.inflate(input, plain) {
+            Ok(progress) => progress,
+            Err(InvalidDeflate) => {
+                return Err(DecodeError::Corrupt {
+                    input_bytes: self.input_bytes,
+                    reason: "invalid DEFLATE data",
+                });
+            }
+        };
+        let produced = &plain[before..];
+        self.block
+            .push(&input[..progress.taken], produced, self.block_bytes_max);
         if self.plain_head.len() < 2 {
             let wanted = produced.len().min(2 - self.plain_head.len());
             self.plain_head.extend_from_slice(&produced[..wanted]);
             if self.plain_head == [0x1f, 0x8b] {
-                plain.truncate(before.1);
+                plain.truncate(before);
                 return Err(DecodeError::Unsupported {
                     format: "gzip inside gzip",
                 });
             }
         }
-        let taken = (self.inflater.total_in() - before.0) as usize;
-        Ok((taken, matches!(status?, Status::StreamEnd)))
+        Ok((progress.taken, progress.stop))
     }
 
     /// RFC 1952, section 2.3.1: CRC-32 and length modulo 2^32, little-endian.
-    fn check_member(&self, trailer: [u8; 8]) -> Result<(), DecodeError> {
+    fn check_member(&mut self, trailer: [u8; 8]) -> Result<(), DecodeError> {
+        self.block.leave_ended(&mut self.member);
         let [a, b, c, d, e, f, g, h] = trailer;
-        let reason = if u32::from_le_bytes([a, b, c, d]) != self.member.crc.sum() {
+        let reason = if u32::from_le_bytes([a, b, c, d]) != self.member.crc.clone().finalize() {
             "wrong CRC-32"
-        } else if u32::from_le_bytes([e, f, g, h]) != self.member.crc.amount() {
+        } else if u32::from_le_bytes([e, f, g, h]) != self.member.plain_bytes as u32 {
             "wrong length"
         } else {
             return Ok(());
@@ -325,7 +446,7 @@ impl Header {
             part @ (HeaderPart::Name | HeaderPart::Comment) => part,
             HeaderPart::Check(None) => HeaderPart::Check(Some(byte)),
             HeaderPart::Check(Some(low)) => {
-                if u16::from_le_bytes([low, byte]) != self.crc.sum() as u16 {
+                if u16::from_le_bytes([low, byte]) != self.crc.clone().finalize() as u16 {
                     return Err("wrong CRC-16 of a member header");
                 }
                 HeaderPart::Done
@@ -378,21 +499,19 @@ mod tests {
 
     /// Decodes in pieces of `step` bytes into room for `room` bytes at a time.
     fn decode(input: &[u8], step: usize, room: usize) -> (Vec<u8>, Result<(), DecodeError>) {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(1 << 20);
         let mut all = Vec::new();
         let mut plain = Vec::with_capacity(room.max(MAGIC_BYTES_MAX));
         for piece in input.chunks(step.max(1)) {
             let mut rest = piece;
             loop {
                 let pushed = decoder.push(rest, &mut plain);
-                let was_full = plain.len() == plain.capacity();
+                let is_empty = plain.is_empty();
                 all.append(&mut plain);
                 match pushed {
-                    Ok(taken) => rest = &rest[taken..],
+                    Ok(step) if step.taken == 0 && is_empty && !step.is_block_end => break,
+                    Ok(step) => rest = &rest[step.taken..],
                     Err(error) => return (all, Err(error)),
-                }
-                if rest.is_empty() && !was_full {
-                    break;
                 }
             }
         }
@@ -460,6 +579,55 @@ mod tests {
         }
     }
 
+    /// The blocks of an object, as bits with the plain bytes that belong to them.
+    fn blocks(input: &[u8], step: usize, block_bytes_max: usize) -> Vec<(u64, Vec<u8>)> {
+        let mut decoder = Decoder::new(block_bytes_max);
+        let (mut blocks, mut of_block) = (Vec::new(), Vec::new());
+        for piece in input.chunks(step) {
+            let mut rest = piece;
+            loop {
+                let mut plain = Vec::with_capacity(64);
+                let pushed = decoder.push(rest, &mut plain).unwrap();
+                rest = &rest[pushed.taken..];
+                of_block.extend_from_slice(&plain);
+                if pushed.is_block_end {
+                    if let Some(block) = decoder.block() {
+                        assert_eq!(block.plain_bytes, of_block.len() as u64);
+                        assert_eq!(block.crc.clone().finalize(), crc32fast::hash(&of_block));
+                        blocks.push((block.bits.length(), of_block.clone()));
+                    }
+                    of_block.clear();
+                } else if plain.is_empty() && pushed.taken == 0 {
+                    break;
+                }
+            }
+        }
+        blocks
+    }
+
+    #[test]
+    fn blocks_come_with_their_bits_whatever_the_pieces_and_large_or_stored_ones_do_not() {
+        let plain: Vec<u8> = (0..30_000_u32)
+            .flat_map(|n| format!("{}\n", n.wrapping_mul(2_654_435_761)).into_bytes())
+            .collect();
+        let input = [member(&plain, 6), member(b"", 6), member(b"last\n", 1)].concat();
+        let whole = blocks(&input, input.len(), 1 << 20);
+        assert!(whole.len() > 3, "{} blocks", whole.len());
+        let all: Vec<u8> = whole.iter().flat_map(|(_, plain)| plain.clone()).collect();
+        assert_eq!(all, [plain.as_slice(), b"last\n"].concat());
+        for step in [1, 7, 1_000] {
+            assert_eq!(blocks(&input, step, 1 << 20), whole);
+        }
+        let largest = whole.iter().map(|(_, plain)| plain.len()).max().unwrap();
+        let held = blocks(&input, 100, largest - 1);
+        assert!(
+            held.len() < whole.len() && !held.is_empty(),
+            "{}",
+            held.len()
+        );
+        assert_eq!(blocks(&member(&plain, 0), 100, 1 << 20), []);
+    }
+
     #[test]
     fn an_empty_member_between_others_and_padding_after_the_last_are_no_damage() {
         let input = [
@@ -496,7 +664,7 @@ mod tests {
         input[3] |= FHCRC;
         let mut crc = Crc::new();
         crc.update(&input[..header_bytes]);
-        let check = (crc.sum() as u16).to_le_bytes();
+        let check = (crc.finalize() as u16).to_le_bytes();
         input.splice(header_bytes..header_bytes, check);
         assert_eq!(decode(&input, 1, 64), (b"a\n".to_vec(), Ok(())));
         input[header_bytes] ^= 1;

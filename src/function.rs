@@ -95,6 +95,7 @@ pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
             batch_bytes_max: config.batch_bytes_max.get(),
             record_bytes_max: config.record_bytes_max.get(),
             level: LEVEL,
+            pass_through: true,
         },
         shape: shape_for(kind),
         add_source_field: config.add_source_field,

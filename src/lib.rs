@@ -23,12 +23,15 @@ pub mod store;
 
 pub mod fetch;
 
+pub mod inflate;
+
 pub mod decode;
 
 pub mod records;
 
 pub mod shape;
 
+pub mod bits;
 pub mod body;
 
 pub mod batch;

@@ -19,6 +19,20 @@ pub struct Record<'a> {
     pub position: Position,
     /// Its length in bytes, without the line end.
     pub length: u64,
+    /// Where its line ends, in plain bytes.
+    pub end: u64,
+    pub frame: Frame,
+}
+
+/// What stands around a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A line feed after it, and nothing else.
+    LineFeed,
+    /// The end of the object right after it.
+    ObjectEnd,
+    /// Something that is not part of it: a CR, or a byte order mark.
+    Stripped,
 }
 
 impl Record<'_> {
@@ -39,6 +53,7 @@ pub struct LineSplitter {
     carry_ends_in_cr: bool,
     /// Where the carried line began, once it has ended.
     carry_start: Position,
+    carry_frame: Frame,
     /// Whether `carry` was given out and is to be cleared.
     carry_given: bool,
     /// Where the next line begins.
@@ -53,6 +68,7 @@ impl LineSplitter {
             carry_length: 0,
             carry_ends_in_cr: false,
             carry_start: Position::default(),
+            carry_frame: Frame::LineFeed,
             carry_given: false,
             position: Position::default(),
         }
@@ -61,6 +77,14 @@ impl LineSplitter {
     /// Where the next record begins: after everything that was given out.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// The start of the line whose end has not come yet, and how long it is so far.
+    pub fn incomplete(&self) -> (&[u8], u64) {
+        if self.carry_given {
+            return (&[], 0);
+        }
+        (&self.carry, self.carry_length)
     }
 
     /// The next record that is complete with `plain`, which is advanced past it. `None` when
@@ -78,15 +102,21 @@ impl LineSplitter {
             if self.carry_length == 0 {
                 let start = self.position;
                 self.position.offset += end as u64 + 1;
-                let line = strip_line(line, start);
-                if line.is_empty() {
+                let stripped = strip_line(line, start);
+                if stripped.is_empty() {
                     continue;
                 }
                 self.position.record += 1;
                 return Some(Record {
-                    bytes: &line[..line.len().min(self.record_bytes_max)],
+                    bytes: &stripped[..stripped.len().min(self.record_bytes_max)],
                     position: start,
-                    length: line.len() as u64,
+                    length: stripped.len() as u64,
+                    end: self.position.offset,
+                    frame: if stripped.len() == line.len() {
+                        Frame::LineFeed
+                    } else {
+                        Frame::Stripped
+                    },
                 });
             }
             self.keep(line);
@@ -127,6 +157,7 @@ impl LineSplitter {
         self.carry_given = true;
         let start = self.position;
         self.position.offset += self.carry_length + line_feed;
+        let length = self.carry_length;
         // What of the line was not carried cannot be its byte order mark, but can be its CR.
         if self.carry_ends_in_cr {
             if self.carry.len() as u64 == self.carry_length {
@@ -143,6 +174,11 @@ impl LineSplitter {
             self.position.record += 1;
         }
         self.carry_start = start;
+        self.carry_frame = match line_feed {
+            _ if self.carry_length < length => Frame::Stripped,
+            0 => Frame::ObjectEnd,
+            _ => Frame::LineFeed,
+        };
         self.carry_length > 0
     }
 
@@ -151,6 +187,8 @@ impl LineSplitter {
             bytes: &self.carry,
             position: self.carry_start,
             length: self.carry_length,
+            end: self.position.offset,
+            frame: self.carry_frame,
         }
     }
 

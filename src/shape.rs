@@ -41,30 +41,45 @@ pub enum Shaped<'a> {
 }
 
 impl Shape {
+    /// Whether a record that begins with `start` may go out as it came.
+    pub fn may_leave_unchanged(&self, start: &[u8]) -> bool {
+        self.source.is_none() && (!self.json_only || start.first() == Some(&b'{'))
+    }
+
     /// Shapes `record`; an edited copy is made in `scratch`, whose content is replaced.
-    pub fn shape<'a>(&self, record: &Record<'a>, scratch: &'a mut Vec<u8>) -> Shaped<'a> {
+    /// `is_text` says that its bytes are known to satisfy [`is_text`]: a scan of many records at once
+    /// costs less than one of each.
+    pub fn shape<'a>(
+        &self,
+        record: &Record<'a>,
+        is_text: bool,
+        scratch: &'a mut Vec<u8>,
+    ) -> Shaped<'a> {
         if !self.json_only && record.is_truncated() {
             return Shaped::TooLong;
         }
         let ordinary = !record.is_truncated()
             && self.source.is_none()
-            && (!self.json_only || self.is_ordinary(record.bytes));
+            && (!self.json_only || self.is_ordinary(record.bytes, is_text));
         if ordinary {
             return Shaped::Unchanged(record.bytes);
         }
         scratch.clear();
         match self.edit(record, scratch) {
+            Loss::None if scratch == record.bytes => Shaped::Unchanged(record.bytes),
             Loss::None => Shaped::Edited(scratch),
             Loss::Some => Shaped::Cut(scratch),
         }
     }
 
     /// Whether a record may go to an endpoint that takes JSON objects without a closer look.
-    fn is_ordinary(&self, bytes: &[u8]) -> bool {
-        looks_like_object(bytes)
+    fn is_ordinary(&self, bytes: &[u8], is_text: bool) -> bool {
+        bytes.first() == Some(&b'{')
+            && bytes.last() == Some(&b'}')
             && self.field_chars_max.is_none_or(|max| bytes.len() <= max)
             && self.record_bytes_max.is_none_or(|max| bytes.len() <= max)
-            && std::str::from_utf8(bytes).is_ok()
+            && (is_text
+                || (memchr::memchr(0, bytes).is_none() && std::str::from_utf8(bytes).is_ok()))
     }
 
     fn edit(&self, record: &Record<'_>, out: &mut Vec<u8>) -> Loss {
@@ -157,6 +172,16 @@ impl From<bool> for Loss {
     fn from(lost: bool) -> Self {
         if lost { Loss::Some } else { Loss::None }
     }
+}
+
+/// ASCII without NUL: what needs no closer look.
+pub fn is_text(bytes: &[u8]) -> bool {
+    // Without a branch for each byte, so that the compiler takes many bytes at a time.
+    bytes.chunks(1024).all(|chunk| {
+        chunk
+            .iter()
+            .fold(true, |is_text, byte| is_text & (1..=0x7f).contains(byte))
+    })
 }
 
 /// First byte `{`, last byte `}`, no NUL: the cheap test for a JSON object.
@@ -320,12 +345,15 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::Position;
+    use crate::records::Frame;
 
     fn record(bytes: &[u8]) -> Record<'_> {
         Record {
             bytes,
             position: Position::default(),
             length: bytes.len() as u64,
+            end: bytes.len() as u64 + 1,
+            frame: Frame::LineFeed,
         }
     }
 
@@ -340,7 +368,7 @@ mod tests {
 
     fn shaped(shape: &Shape, bytes: &[u8]) -> (&'static str, Vec<u8>) {
         let mut scratch = Vec::new();
-        match shape.shape(&record(bytes), &mut scratch) {
+        match shape.shape(&record(bytes), is_text(bytes), &mut scratch) {
             Shaped::Unchanged(out) => ("unchanged", out.to_vec()),
             Shaped::Edited(out) => ("edited", out.to_vec()),
             Shaped::Cut(out) => ("cut", out.to_vec()),
@@ -441,7 +469,7 @@ mod tests {
             ..record(b"{\"a\":\"xxxx")
         };
         let mut scratch = Vec::new();
-        let Shaped::Cut(out) = logzio().shape(&start, &mut scratch) else {
+        let Shaped::Cut(out) = logzio().shape(&start, false, &mut scratch) else {
             panic!("not cut");
         };
         assert_eq!(
@@ -449,7 +477,7 @@ mod tests {
             "{\"a\":\"xxxx...[cut, 100000000 bytes]"
         );
         assert_eq!(
-            Shape::default().shape(&start, &mut scratch),
+            Shape::default().shape(&start, false, &mut scratch),
             Shaped::TooLong
         );
     }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -100,12 +101,10 @@ async fn read(stream: &mut TcpStream) -> io::Result<Request> {
         .find_map(|line| line.strip_prefix("content-length: "));
     let mut gzip = vec![0; length.unwrap_or("0").parse().unwrap()];
     stream.read_exact(&mut gzip).await?;
-    let body = Body {
-        gzip: gzip.into(),
-        plain_bytes: 0,
-        records: 0,
-    };
-    let records = Body::records_of(&body.plain()).map(Vec::from).collect();
+    let mut inflater = flate2::write::GzDecoder::new(Vec::new());
+    inflater.write_all(&gzip)?;
+    let plain = inflater.finish()?;
+    let records = Body::records_of(&plain).map(Vec::from).collect();
     Ok(Request { head, records })
 }
 

@@ -11,7 +11,6 @@ use bucket_brigade::sink::http::HttpSink;
 use bucket_brigade::sink::logzio::LogzioSink;
 use bucket_brigade::sink::{Answer, RefusalReason, Refusals, RetryReason, Sink};
 use bucket_brigade::token::{FixedToken, Token, TokenError, TokenSource};
-use flate2::Compression;
 use reqwest::Url;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -43,7 +42,7 @@ impl TokenSource for &ScriptedToken {
 }
 
 fn body(records: &[&str]) -> Body {
-    let mut writer = BodyWriter::new(Compression::fast());
+    let mut writer = BodyWriter::new(1);
     for record in records {
         writer.push(record.as_bytes());
     }
@@ -258,7 +257,7 @@ async fn a_413_is_heard_although_the_body_is_still_on_its_way() {
         while stream.read(&mut some).await.is_ok_and(|read| read > 0) {}
     });
     let mut random = 1_u64;
-    let mut writer = BodyWriter::new(Compression::none());
+    let mut writer = BodyWriter::new(0);
     for _ in 0..4_000 {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)

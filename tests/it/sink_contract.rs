@@ -8,7 +8,6 @@ use bucket_brigade::sink::logzio::LogzioSink;
 use bucket_brigade::sink::memory::{MemorySink, Reply};
 use bucket_brigade::sink::{Answer, RetryReason, Sink};
 use bucket_brigade::token::{FixedToken, Token};
-use flate2::Compression;
 
 use crate::raw_listener::{RawListener, Says, answer, client};
 
@@ -110,7 +109,7 @@ async fn http() -> impl Endpoint {
 }
 
 fn body() -> Body {
-    let mut writer = BodyWriter::new(Compression::fast());
+    let mut writer = BodyWriter::new(1);
     for record in records() {
         writer.push(&record);
     }

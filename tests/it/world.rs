@@ -136,6 +136,7 @@ impl World {
 pub fn bounds() -> Bounds {
     Bounds {
         limits: Limits {
+            pass_through: true,
             batch_bytes_max: 1_000,
             record_bytes_max: 500,
             level: 1,
