@@ -287,15 +287,17 @@ impl Assembler {
         let holds = self.pass_through
             && piece.is_block_end
             && intake.may_hold(start, incomplete, splitter.position(), source);
-        match decoder.block().filter(|_| copies && holds) {
-            Some(block) => intake.batcher.copy(&block, source, incomplete),
+        let batcher = &mut intake.batcher;
+        match decoder.block().filter(|_| holds) {
+            Some(block) if copies => batcher.copy(&block, source, incomplete),
+            Some(block) => batcher.copy_rest(&block, source, incomplete),
+            None if holds => {
+                batcher.write(source);
+                batcher.hold(source, incomplete);
+            }
             None => {
-                intake.batcher.write(source);
-                if holds {
-                    intake.batcher.hold(source, incomplete);
-                } else {
-                    intake.batcher.take_out_partial();
-                }
+                batcher.write(source);
+                batcher.take_out_partial();
             }
         }
         piece.clear();

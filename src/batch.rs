@@ -16,6 +16,7 @@ use crate::body::{Body, BodyWriter};
 use crate::checkpoint::{Position, Ranges};
 use crate::decode::Block;
 use crate::records::{Frame, Record};
+use crate::symbols::{self, Entry};
 
 /// A run of records on their way to the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +73,9 @@ const RECORDS_MAX: usize = 1 << 17;
 
 /// How far a back-reference reaches (RFC 1951, section 2).
 const WINDOW_BYTES: u64 = 32 * 1024;
+
+/// The least of a block that is worth being entered for.
+const ENTER_BYTES_MIN: u64 = 8 * 1024;
 
 /// The largest partial. A record that is longer has the blocks it stands in compressed again.
 const PARTIAL_BYTES_MAX: u64 = 64 * 1024;
@@ -258,6 +262,50 @@ impl Batcher {
         open.unwritten = 0;
         open.run.end = source.end();
         open.partial = partial;
+    }
+
+    /// Copies as much of a block as may be copied, and writes what comes before it: what is unwritten, and
+    /// the start of a record, `incomplete` bytes so far, that [`Batcher::may_hold`]. The records of
+    /// the block were all taken.
+    pub fn copy_rest(&mut self, block: &Block<'_>, source: Source<'_>, incomplete: u64) {
+        let held = source.end() - incomplete.min(source.plain.len() as u64);
+        if self.open.is_none() && held < source.end() {
+            self.open().run = held..held;
+        }
+        let entry = self.entry(block, source);
+        let Some(open) = &mut self.open else {
+            return;
+        };
+        let unwritten = open.run.end - open.unwritten..source.end();
+        open.unwritten = 0;
+        open.run.end = source.end();
+        open.partial = incomplete;
+        match entry {
+            Some(entry) => {
+                let from = source.offset + entry.plain_bytes;
+                let rest = source.slice(from..unwritten.end);
+                self.body.write(source.slice(unwritten.start..from));
+                self.body.copy_from(block, entry, rest);
+            }
+            None => self.body.write(source.slice(unwritten)),
+        }
+    }
+
+    /// Where in the block that was the source copying may begin.
+    fn entry(&self, block: &Block<'_>, source: Source<'_>) -> Option<Entry> {
+        let open = self.open.as_ref()?;
+        let unwritten = open.run.end - open.unwritten;
+        let member = source.offset - block.member_bytes_before;
+        let reached = if member >= open.run.start {
+            unwritten
+        } else {
+            unwritten.max(open.run.start + WINDOW_BYTES)
+        };
+        if reached + ENTER_BYTES_MIN > source.end() {
+            return None;
+        }
+        let entry = symbols::enter(block.bits, reached - source.offset)?;
+        (entry.plain_bytes < source.plain.len() as u64).then_some(entry)
     }
 
     /// Whether the start of a record, `incomplete` bytes so far, with which `source` ends, may become the

@@ -38,6 +38,24 @@ impl<'a> Bits<'a> {
         both as u8 & low_bits(count) as u8
     }
 
+    /// The bits from `start` to `end`. `None` if there are none such.
+    pub fn range(&self, start: u64, end: u64) -> Option<Self> {
+        let length = end.checked_sub(start).filter(|_| end <= self.length)?;
+        Self::new(self.bytes, u64::from(self.skipped) + start, length)
+    }
+
+    /// The bits from `start` on, the first of them least significant: at least 25 of them, as far as there
+    /// are so many, and whatever follows.
+    pub fn peek(&self, start: u64) -> u32 {
+        let at = u64::from(self.skipped) + start;
+        let from = usize::try_from(at / 8).unwrap_or(usize::MAX);
+        let rest = self.bytes.get(from..).unwrap_or_default();
+        let mut four = [0; 4];
+        let there = rest.len().min(four.len());
+        four[..there].copy_from_slice(&rest[..there]);
+        u32::from_le_bytes(four) >> (at % 8)
+    }
+
     /// The same bits without the first `count`.
     #[must_use]
     pub fn without_first(&self, count: u64) -> Self {

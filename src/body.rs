@@ -13,6 +13,7 @@ use memchr::{memchr, memchr_iter};
 
 use crate::bits::{BitWriter, Bits};
 use crate::decode::Block;
+use crate::symbols::Entry;
 
 /// How hard the parts of a body that was cut are compressed.
 /// They are few, and bytes on the wire cost more than the time it takes to save them.
@@ -188,6 +189,23 @@ impl BodyWriter {
         self.out.append(block.bits.without_first(1));
         self.crc.combine(block.crc);
         self.plain_bytes += block.plain_bytes;
+    }
+
+    /// Appends what of a block stands behind `entry`. `rest` is its plain bytes. The plain bytes before it
+    /// must be those that stand before it in its object, as for [`BodyWriter::copy`].
+    pub fn copy_from(&mut self, block: &Block<'_>, entry: Entry, rest: &[u8]) {
+        let header = block.bits.range(1, entry.header_bits);
+        let symbols = block.bits.range(entry.bits, block.bits.length());
+        let (Some(header), Some(symbols)) = (header, symbols) else {
+            self.write(rest);
+            return;
+        };
+        self.flush();
+        self.out.push(0, 1);
+        self.out.append(header);
+        self.out.append(symbols);
+        self.crc.update(rest);
+        self.plain_bytes += rest.len() as u64;
     }
 
     /// Counts records that were appended as plain bytes or with blocks.

@@ -33,6 +33,7 @@ pub mod shape;
 
 pub mod bits;
 pub mod body;
+pub mod symbols;
 
 pub mod batch;
 
