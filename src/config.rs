@@ -55,6 +55,8 @@ pub struct Config {
     pub requests_in_flight_max: NonZeroUsize,
     pub objects_in_flight_max: NonZeroUsize,
     pub list_pages_max: NonZeroU32,
+    pub pages_in_flight_max: NonZeroUsize,
+    pub requeues_in_flight_max: NonZeroUsize,
     pub attempts_max: NonZeroU32,
     pub delivery_timeout: Duration,
     pub deadline_margin: Duration,
@@ -139,6 +141,8 @@ impl Config {
         let requests_in_flight_max = reader.count(&vars::REQUESTS_IN_FLIGHT_MAX);
         let objects_in_flight_max = reader.count(&vars::OBJECTS_IN_FLIGHT_MAX);
         let list_pages_max = reader.count(&vars::LIST_PAGES_MAX);
+        let pages_in_flight_max = reader.count(&vars::PAGES_IN_FLIGHT_MAX);
+        let requeues_in_flight_max = reader.count(&vars::REQUEUES_IN_FLIGHT_MAX);
         let attempts_max = reader.count(&vars::ATTEMPTS_MAX);
         let delivery_timeout = reader.millis(&vars::DELIVERY_TIMEOUT_MS);
         let deadline_margin = reader.millis(&vars::DEADLINE_MARGIN_MS);
@@ -182,6 +186,8 @@ impl Config {
             requests_in_flight_max: requests_in_flight_max?,
             objects_in_flight_max: objects_in_flight_max?,
             list_pages_max: list_pages_max?,
+            pages_in_flight_max: pages_in_flight_max?,
+            requeues_in_flight_max: requeues_in_flight_max?,
             attempts_max: attempts_max?,
             delivery_timeout: delivery_timeout?,
             deadline_margin: deadline_margin?,

@@ -7,21 +7,28 @@
 //! never less far than the start of the last completed pass over the same prefix. When time or pages run
 //! out, the position is saved in the ledger and the next pass goes on from there.
 
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use serde::{Deserialize, Serialize};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::WatchedPrefix;
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::Ledger;
-use crate::object::{ContentId, WorkItem};
 use crate::queue::WorkQueue;
-use crate::store::{Listed, Page, Store};
+use crate::store::{Page, Store};
 use crate::telemetry::{Metric, Metrics};
 
 mod diff;
+mod progress;
+mod requeue;
+mod walk;
+
+use progress::Progress;
+use walk::{Run, Slots};
 
 pub use diff::{Diff, Eligible, diff};
 
@@ -29,9 +36,6 @@ pub use diff::{Diff, Eligible, diff};
 /// carried without being asked for: wiring a notification takes some five minutes
 /// (S3 User Guide, "Enabling and configuring event notifications"), setting up a stack longer.
 const SINCE_BEFORE_FIRST_PASS: Duration = Duration::from_secs(60 * 60);
-
-/// Missing items that are noted and sent together: four batches of what SQS takes.
-const ITEMS_AT_A_TIME: usize = 40;
 
 /// How far a pass looks back that is not told.
 pub const WINDOW_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
@@ -45,6 +49,11 @@ pub struct ReconcileBounds {
     pub queued: Duration,
     /// Pages of 1,000 keys at most in one pass over one prefix.
     pub pages_max: u32,
+    /// Pages held at a time, from the request for one until it is compared, over all prefixes. Memory is
+    /// bounded by this: a page is 1,000 keys, and 1,000 rows of the ledger (more where keys were overwritten).
+    pub pages_in_flight_max: usize,
+    /// Missing items noted and sent at a time, over all prefixes.
+    pub requeues_in_flight_max: usize,
     /// Nothing written before this is carried; by default one hour before the first pass.
     pub since: Option<Timestamp>,
     /// How long a settled row is kept: an older object cannot be told from a missing one.
@@ -81,17 +90,6 @@ impl PassReport {
     }
 }
 
-/// Where an unfinished pass stopped: kept in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Progress {
-    started: Timestamp,
-    from: Timestamp,
-    /// The prefix that was being listed, dates filled in.
-    prefix: String,
-    /// The last key that was compared.
-    after: Option<String>,
-}
-
 /// Compares listings with the ledger.
 pub struct Reconciler<S, L, W, C> {
     pub store: S,
@@ -102,8 +100,8 @@ pub struct Reconciler<S, L, W, C> {
 }
 
 impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
-    /// One pass over each watched prefix, logged and counted. A prefix that fails keeps no other from its
-    /// pass; the first failure is the answer then.
+    /// One pass over each watched prefix, several at a time, logged and counted. A prefix that fails keeps
+    /// no other from its pass; the first failure is the answer then.
     pub async fn pass_all(
         &self,
         watched: &[WatchedPrefix],
@@ -117,12 +115,20 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
             ..PassReport::default()
         };
         let mut failed = None;
-        for (at, prefix) in watched.iter().enumerate() {
-            // What is left of the time is shared, or a prefix that needs it all would keep the ones
-            // after it from ever being listed.
+        let slots = Slots::new(&self.bounds);
+        let at_a_time = self.bounds.pages_in_flight_max;
+        let passes = watched.iter().enumerate().map(async |(at, prefix)| {
+            // What is left of the time is shared, or prefixes that need it all would keep the ones after
+            // them from ever being listed.
             let now = self.clock.now();
-            let share = stop_at.since(now) / u32::try_from(watched.len() - at).unwrap_or(u32::MAX);
-            match Box::pin(self.pass(prefix, window, now.plus(share))).await {
+            let turns = (watched.len() - at).div_ceil(at_a_time);
+            let share = stop_at.since(now) / u32::try_from(turns).unwrap_or(u32::MAX);
+            let passed = self.pass_with(&slots, prefix, window, now.plus(share));
+            (prefix, Box::pin(passed).await)
+        });
+        let mut passes = stream::iter(passes).buffer_unordered(at_a_time);
+        while let Some((prefix, passed)) = passes.next().await {
+            match passed {
                 Ok(report) => {
                     tracing::info!(
                         prefix = %prefix,
@@ -170,26 +176,37 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         window: Duration,
         stop_at: Timestamp,
     ) -> Result<PassReport, Failure> {
+        let slots = Slots::new(&self.bounds);
+        self.pass_with(&slots, watched, window, stop_at).await
+    }
+
+    async fn pass_with(
+        &self,
+        slots: &Slots,
+        watched: &WatchedPrefix,
+        window: Duration,
+        stop_at: Timestamp,
+    ) -> Result<PassReport, Failure> {
         let now = self.clock.now();
         let since = self.since(now).await?;
-        let unfinished = self.read_mark::<Progress>(&position_mark(watched)).await?;
+        let unfinished = self.read_mark::<Progress>(&progress_mark(watched)).await?;
         let anew = self.begin(watched, window, since, now).await?;
         let goes_on = unfinished
             .as_ref()
             .is_some_and(|unfinished| unfinished.from <= anew.from);
         let progress = unfinished.clone().filter(|_| goes_on).unwrap_or(anew);
-        let mut report = self.run(watched, progress, since, stop_at).await?;
+        let mut report = self.run(watched, progress, since, stop_at, slots).await?;
         if !report.complete {
             return Ok(report);
         }
         // Another pass may have run out of time meanwhile: its position is not ours to forget.
-        let position = position_mark(watched);
+        let position = progress_mark(watched);
         if unfinished.is_some() && self.read_mark::<Progress>(&position).await? == unfinished {
             self.ledger.write_mark(&position, None).await?;
         }
         if goes_on && self.clock.now() < stop_at {
             let anew = self.begin(watched, window, since, self.clock.now()).await?;
-            report.add(&self.run(watched, anew, since, stop_at).await?);
+            report.add(&self.run(watched, anew, since, stop_at, slots).await?);
         }
         Ok(report)
     }
@@ -220,12 +237,8 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
             .await?;
         let last = completed.map_or(since, |last| last.minus(self.bounds.grace));
         let from = now.minus(window).min(last).max(since);
-        Ok(Progress {
-            started: now,
-            from: from.max(self.oldest_known(now)),
-            prefix: String::new(),
-            after: None,
-        })
+        let from = from.max(self.oldest_known(now));
+        Ok(Progress::new(watched, now, from))
     }
 
     /// What was written before this may have been settled and forgotten since.
@@ -233,74 +246,84 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         now.minus(self.bounds.retention)
     }
 
+    /// Lists what is left of a pass, several prefixes of a date at a time, oldest first.
+    ///
+    /// A listing that fails keeps no other from its turn, but the answer is its failure then, and no
+    /// position is saved: the next pass begins where this one did, so nothing behind the failure is passed over.
     async fn run(
         &self,
         watched: &WatchedPrefix,
-        mut progress: Progress,
+        progress: Progress,
         since: Timestamp,
         stop_at: Timestamp,
+        slots: &Slots,
     ) -> Result<PassReport, Failure> {
-        let mut report = PassReport::default();
-        let prefixes = watched.prefixes_between(progress.from, progress.started);
-        let at = prefixes
-            .iter()
-            .position(|prefix| *prefix == progress.prefix);
         let oldest_known = self.oldest_known(progress.started).max(since);
-        let eligible = Eligible {
-            // A dated prefix is listed whole: what stands there belongs to that time, whatever its
-            // LastModified says.
-            from: if watched.is_dated() {
-                oldest_known
-            } else {
-                progress.from.max(oldest_known)
+        let run = Run {
+            watched,
+            eligible: Eligible {
+                // A dated prefix is listed whole: what stands there belongs to that time, whatever its
+                // LastModified says.
+                from: if watched.is_dated() {
+                    oldest_known
+                } else {
+                    progress.from.max(oldest_known)
+                },
+                until: progress.started.minus(self.bounds.grace),
             },
-            until: progress.started.minus(self.bounds.grace),
+            stop_at,
+            slots,
+            pages_left: AtomicU32::new(self.bounds.pages_max),
+            is_hopeless: AtomicBool::new(false),
         };
-        for prefix in prefixes.into_iter().skip(at.unwrap_or(0)) {
-            if progress.prefix != prefix {
-                progress.prefix = prefix;
-                progress.after = None;
+        let mut report = PassReport {
+            complete: true,
+            ..PassReport::default()
+        };
+        let mut agenda = progress.agenda(watched);
+        let mut walks = FuturesUnordered::new();
+        let mut stopped = Vec::new();
+        let mut failed: Option<Failure> = None;
+        loop {
+            // One that stopped for lack of pages or time says that the others would, too.
+            while walks.len() < self.bounds.pages_in_flight_max
+                && stopped.is_empty()
+                && !run.is_hopeless()
+                && let Some(place) = agenda.next()
+            {
+                walks.push(self.walk(&run, place));
             }
-            loop {
-                if report.pages >= self.bounds.pages_max {
-                    self.save(watched, &progress).await?;
-                    return Ok(report);
+            match walks.next().await {
+                None => break,
+                Some(Ok(walked)) => {
+                    report.add(&walked.report);
+                    stopped.extend(walked.stopped);
                 }
-                let after = progress.after.as_deref();
-                let listing = self.store.list(watched.bucket(), &progress.prefix, after);
-                let Some(page) = self.within(stop_at, listing).await else {
-                    self.save(watched, &progress).await?;
-                    return Ok(report);
-                };
-                let page = page?;
-                check_order(&page, after, watched)?;
-                report.pages += 1;
-                let bucket = watched.bucket();
-                let is_compared = self
-                    .compare(bucket, &page.objects, &eligible, stop_at, &mut report)
-                    .await?;
-                if !is_compared {
-                    self.save(watched, &progress).await?;
-                    return Ok(report);
-                }
-                match page.objects.last() {
-                    Some(last) if page.more => progress.after = Some(last.key.clone()),
-                    _ => break,
+                Some(Err(failure)) => {
+                    run.note(&failure);
+                    failed = failed.or(Some(failure));
                 }
             }
         }
-        let completed = progress.started.as_ms().to_string();
-        self.ledger
-            .write_mark(&completed_mark(watched), Some(&completed))
-            .await?;
-        report.complete = true;
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        report.complete = stopped.is_empty();
+        if report.complete {
+            let completed = progress.started.as_ms().to_string();
+            let mark = completed_mark(watched);
+            self.ledger.write_mark(&mark, Some(&completed)).await?;
+        } else {
+            self.save(watched, &progress.stopped(stopped, agenda))
+                .await?;
+        }
         Ok(report)
     }
 
     /// Saves where a pass stopped that has no more pages or time.
     async fn save(&self, watched: &WatchedPrefix, progress: &Progress) -> Result<(), Failure> {
         let position = serde_json::to_string(progress).map_err(unserializable)?;
-        let mark = position_mark(watched);
+        let mark = progress_mark(watched);
         Ok(self.ledger.write_mark(&mark, Some(&position)).await?)
     }
 
@@ -311,82 +334,6 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
             true => None,
             false => tokio::time::timeout(left, outcome).await.ok(),
         }
-    }
-
-    /// Compares one page with its range of the ledger, and queues what is missing. False if time ran
-    /// out first: then the page is to be compared again.
-    async fn compare(
-        &self,
-        bucket: &str,
-        objects: &[Listed],
-        eligible: &Eligible,
-        stop_at: Timestamp,
-        report: &mut PassReport,
-    ) -> Result<bool, Failure> {
-        report.listed += objects.len() as u64;
-        // A page without anything to look up costs no reading of the ledger: most pages of a prefix
-        // without a date are like that.
-        let mut ours = objects.iter().filter(|object| eligible.concerns(object));
-        let Some(first) = ours.next() else {
-            return Ok(true);
-        };
-        let last = ours.next_back().unwrap_or(first);
-        let now = self.clock.now();
-        let range = self.ledger.range(bucket, &first.key, &last.key, now);
-        let Some(rows) = self.within(stop_at, range).await else {
-            return Ok(false);
-        };
-        let rows = rows?;
-        let Diff {
-            missing,
-            oldest_unsettled,
-        } = diff(bucket, objects, &rows, eligible, now);
-        report.missing += missing.len() as u64;
-        report.oldest_unsettled = [report.oldest_unsettled, oldest_unsettled]
-            .into_iter()
-            .flatten()
-            .min();
-
-        for missing in missing.chunks(ITEMS_AT_A_TIME) {
-            if self.clock.now() >= stop_at {
-                return Ok(false);
-            }
-            report.requeued += self.requeue(missing).await?;
-        }
-        Ok(true)
-    }
-
-    /// Notes items as queued and sends them; says how many were sent. What was noted is sent or
-    /// taken back, whatever fails beside it: it would be left alone for as long as the note holds.
-    async fn requeue(&self, missing: &[ContentId]) -> Result<u64, Failure> {
-        let now = self.clock.now();
-        let until = now.plus(self.bounds.queued);
-        let notes = missing
-            .iter()
-            .map(|content| self.ledger.queue(content, now, until));
-        let mut items = Vec::with_capacity(missing.len());
-        let mut failed: Option<Failure> = None;
-        for (content, noted) in missing.iter().zip(join_all(notes).await) {
-            match noted {
-                Ok(true) => items.push(content.clone()),
-                Ok(false) => {}
-                Err(error) => failed = failed.or(Some(error.into())),
-            }
-        }
-        let work: Vec<WorkItem> = items.iter().cloned().map(WorkItem::from).collect();
-        let mut requeued = 0;
-        for (content, sent) in items.iter().zip(self.queue.send(&work).await) {
-            let Err(error) = sent else {
-                requeued += 1;
-                continue;
-            };
-            tracing::warn!(%content, %error, "not queued; the next pass finds it again");
-            failed = failed.or(Some(error.into()));
-            if let Err(error) = self.ledger.unqueue(content, until).await {
-                tracing::warn!(%content, %error, "left alone until {until}");
-            }
-        }
-        failed.map_or(Ok(requeued), Err)
     }
 
     async fn read_mark<T: serde::de::DeserializeOwned>(
@@ -403,8 +350,8 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
     }
 }
 
-fn position_mark(watched: &WatchedPrefix) -> String {
-    format!("position {watched}")
+fn progress_mark(watched: &WatchedPrefix) -> String {
+    format!("progress {watched}")
 }
 
 fn completed_mark(watched: &WatchedPrefix) -> String {

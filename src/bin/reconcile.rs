@@ -35,6 +35,8 @@ async fn run() -> Result<(), StartError> {
             grace: config.grace,
             queued: config.queued,
             pages_max: config.list_pages_max.get(),
+            pages_in_flight_max: config.pages_in_flight_max.get(),
+            requeues_in_flight_max: config.requeues_in_flight_max.get(),
             since: config.since,
             retention: config.retention,
         },

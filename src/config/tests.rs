@@ -56,6 +56,8 @@ fn the_defaults_are_in_their_bounds_and_start_with_nothing_set() {
     assert_eq!(config.requests_in_flight_max.get(), 4);
     assert_eq!(config.objects_in_flight_max.get(), 4);
     assert_eq!(config.list_pages_max.get(), 1_000);
+    assert_eq!(config.pages_in_flight_max.get(), 4);
+    assert_eq!(config.requeues_in_flight_max.get(), 40);
     assert_eq!(config.attempts_max.get(), 5);
     assert_eq!(config.delivery_timeout, Duration::from_secs(30));
     assert_eq!(config.deadline_margin, Duration::from_secs(10));

@@ -91,6 +91,10 @@ vars! {
         "The Secrets Manager secret with the access key ID and secret key for reading the source bucket, instead of a role.";
     LIST_PAGES_MAX: Some("1000"), "pages", Some((1, 1_000_000)), Template, Whole,
         "Pages of a listing, of up to 1,000 keys each, that one reconcile pass reads of one prefix.";
+    PAGES_IN_FLIGHT_MAX: Some("4"), "pages", Some((1, 16)), Template, Whole,
+        "Pages of listings that reconcile holds at a time, over all prefixes; each costs it some 2 MB.";
+    REQUEUES_IN_FLIGHT_MAX: Some("40"), "objects", Some((1, 1_000)), Template, Whole,
+        "Missing objects that reconcile notes in the ledger and sends to the queue at a time, over all prefixes.";
     PART_BYTES: Some("4194304"), "bytes", Some((1, 64 * MIB)), Template, Whole,
         "Bytes of one ranged GET; two parts of each object in flight are held at a time.";
     BATCH_BYTES_MAX: Some("8388608"), "bytes", Some((1, 64 * MIB)), Template, Whole,

@@ -359,6 +359,8 @@ impl Stage {
                 grace: Duration::ZERO,
                 queued: PATIENCE,
                 pages_max: 100,
+                pages_in_flight_max: 4,
+                requeues_in_flight_max: 40,
                 since: Some(now.minus(WINDOW)),
                 retention: 2 * WINDOW,
             },

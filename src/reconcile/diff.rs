@@ -1,7 +1,5 @@
 //! One page of a listing against its range of the ledger: a pure difference.
 
-use std::collections::HashMap;
-
 use crate::clock::Timestamp;
 use crate::ledger::{Row, State};
 use crate::object::ContentId;
@@ -36,6 +34,9 @@ pub struct Diff {
 
 /// `listed − (settled ∪ quarantined ∪ claimed with a live lease ∪ queued and not lapsed)`, without what
 /// is no log and what is not eligible.
+///
+/// Both sides come in the byte order of their keys: a listing that was checked, and a range of the ledger.
+/// A row out of order would count as absent; its object is sent once more then, and the claim finds it.
 pub fn diff(
     bucket: &str,
     listed: &[Listed],
@@ -43,21 +44,21 @@ pub fn diff(
     eligible: &Eligible,
     now: Timestamp,
 ) -> Diff {
-    let states: HashMap<&ContentId, State> =
-        rows.iter().map(|row| (&row.content, row.state)).collect();
+    let mut at = 0;
     let mut missing = Vec::new();
     let mut oldest_unsettled = None;
     for object in listed {
         if !eligible.concerns(object) {
             continue;
         }
-        let content = ContentId {
-            bucket: bucket.to_owned(),
-            key: object.key.clone(),
-            etag: object.etag.clone(),
-            size: object.size,
-        };
-        let state = states.get(&content).copied();
+        while rows.get(at).is_some_and(|row| row.content.key < object.key) {
+            at += 1;
+        }
+        let state = rows[at..]
+            .iter()
+            .take_while(|row| row.content.key == object.key)
+            .find(|row| row.content.etag == object.etag && row.content.size == object.size)
+            .map(|row| row.state);
         if matches!(state, Some(State::Settled | State::Quarantined)) {
             continue;
         }
@@ -66,7 +67,15 @@ pub fn diff(
             Some(oldest_unsettled.map_or(written, |oldest: Timestamp| oldest.min(written)));
         let is_young = written > eligible.until;
         if !is_young && !state.is_some_and(|state| state.is_live(now)) {
-            missing.push((written, content));
+            missing.push((
+                written,
+                ContentId {
+                    bucket: bucket.to_owned(),
+                    key: object.key.clone(),
+                    etag: object.etag.clone(),
+                    size: object.size,
+                },
+            ));
         }
     }
     missing.sort();

@@ -36,6 +36,8 @@ fn reconciler() -> MemoryReconciler {
             grace: Duration::from_secs(300),
             queued: Duration::from_secs(3_600),
             pages_max: 1_000,
+            pages_in_flight_max: 4,
+            requeues_in_flight_max: 40,
             since: None,
             retention: Duration::from_secs(30 * 86_400),
         },
