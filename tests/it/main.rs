@@ -16,6 +16,7 @@ mod quarantine_contract;
 mod queue_contract;
 mod raw_listener;
 mod reconcile;
+mod reconcile_at_once;
 mod s3_answers;
 mod sink_answers;
 mod sink_contract;

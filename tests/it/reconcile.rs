@@ -21,12 +21,12 @@ use bucket_brigade::telemetry::Metrics;
 use crate::troubled::{Trouble, Troubled};
 use crate::world::{BUCKET, START, VirtualClock};
 
-const WINDOW: Duration = Duration::from_secs(2 * 3_600);
+pub const WINDOW: Duration = Duration::from_secs(2 * 3_600);
 
-type MemoryReconciler =
+pub type MemoryReconciler =
     Reconciler<Arc<MemoryStore>, Arc<MemoryLedger>, Arc<MemoryQueue>, VirtualClock>;
 
-fn reconciler() -> MemoryReconciler {
+pub fn reconciler() -> MemoryReconciler {
     Reconciler {
         store: Arc::new(MemoryStore::new()),
         ledger: Arc::new(MemoryLedger::new()),
@@ -44,17 +44,17 @@ fn reconciler() -> MemoryReconciler {
     }
 }
 
-fn watched(prefix: &str) -> WatchedPrefix {
+pub fn watched(prefix: &str) -> WatchedPrefix {
     WatchedPrefix::parse(&format!("s3://{BUCKET}/{prefix}")).expect("a prefix")
 }
 
 impl Fixture {
-    fn put(&self, key: &str, age_secs: u64) -> ContentId {
+    pub fn put(&self, key: &str, age_secs: u64) -> ContentId {
         let written = self.0.clock.now().minus(Duration::from_secs(age_secs));
         self.0.store.put(BUCKET, key, key.to_owned(), written)
     }
 
-    async fn settle(&self, content: &ContentId) {
+    pub async fn settle(&self, content: &ContentId) {
         let now = self.0.clock.now();
         let lease = self.claim(content).await;
         let expires = now.plus(self.0.bounds.retention);
@@ -87,14 +87,14 @@ impl Fixture {
             .expect("a pass")
     }
 
-    fn queued(&self) -> Vec<String> {
+    pub fn queued(&self) -> Vec<String> {
         std::iter::from_fn(|| self.0.queue.take())
             .map(|item: WorkItem| item.key)
             .collect()
     }
 }
 
-struct Fixture(MemoryReconciler);
+pub struct Fixture(pub MemoryReconciler);
 
 #[tokio::test(start_paused = true)]
 async fn of_10_000_listed_objects_the_37_that_were_never_notified_are_queued_once() {

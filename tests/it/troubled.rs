@@ -1,7 +1,8 @@
 //! Ports in memory that hang, are slow or fail at one of their moves.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bucket_brigade::checkpoint::{Account, Checkpoint};
@@ -26,26 +27,77 @@ pub enum Trouble {
     Slow(&'static str, Duration),
     /// The nth move of this name fails, counted from one.
     Fails(&'static str, u64),
+    /// Every move takes this long.
+    EachSlow(Duration),
 }
+
+/// How many moves are under way at a time, by name.
+#[derive(Default)]
+pub struct Gauge(Mutex<BTreeMap<&'static str, (u64, u64)>>);
+
+impl Gauge {
+    /// The most there were of any of these names together, if they are counted as one.
+    pub fn peak(&self, name: &str) -> u64 {
+        let moves = self.0.lock().expect("whole");
+        moves.get(name).map_or(0, |(_, peak)| *peak)
+    }
+
+    fn begin(&self, name: &'static str) {
+        let mut moves = self.0.lock().expect("whole");
+        let (now, peak) = moves.entry(name).or_default();
+        *now += 1;
+        *peak = (*peak).max(*now);
+    }
+
+    fn end(&self, name: &'static str) {
+        let mut moves = self.0.lock().expect("whole");
+        moves.entry(name).or_default().0 -= 1;
+    }
+}
+
+/// A page is held from its listing to its range.
+const PAGE: [&str; 2] = ["list", "range"];
 
 pub struct Troubled<P> {
     pub inner: Arc<P>,
     trouble: Trouble,
     moves: AtomicU64,
+    gauge: Arc<Gauge>,
 }
 
 impl<P> Troubled<P> {
+    /// Over a port that shares its gauge with others: `list` and `range` count as `page`.
+    pub fn gauged(inner: &Arc<P>, trouble: Trouble, gauge: &Arc<Gauge>) -> Self {
+        Self {
+            gauge: Arc::clone(gauge),
+            ..Self::new(inner, trouble)
+        }
+    }
+
     pub fn new(inner: &Arc<P>, trouble: Trouble) -> Self {
         Self {
             inner: Arc::clone(inner),
             trouble,
             moves: AtomicU64::new(0),
+            gauge: Arc::default(),
         }
     }
 
     /// Suffers the trouble of a move; true if the move fails.
-    async fn suffer(&self, name: &str) -> bool {
+    async fn suffer(&self, name: &'static str) -> bool {
+        let counted = if PAGE.contains(&name) { "page" } else { name };
+        self.gauge.begin(counted);
+        let fails = self.trouble_at(name).await;
+        self.gauge.end(counted);
+        fails
+    }
+
+    async fn trouble_at(&self, name: &str) -> bool {
         match self.trouble {
+            Trouble::EachSlow(time) => {
+                tokio::time::sleep(time).await;
+                false
+            }
             Trouble::Hangs(hanging) if hanging == name => std::future::pending().await,
             Trouble::Slow(slow, time) if slow == name => {
                 tokio::time::sleep(time).await;
@@ -68,7 +120,7 @@ impl<P> Troubled<P> {
 }
 
 impl Troubled<MemoryLedger> {
-    async fn gate(&self, name: &str) -> Result<(), LedgerError> {
+    async fn gate(&self, name: &'static str) -> Result<(), LedgerError> {
         match self.suffer(name).await {
             true => Err(LedgerError::Unavailable {
                 reason: "throttled".into(),
@@ -180,6 +232,7 @@ impl Ledger for Troubled<MemoryLedger> {
     }
 
     async fn write_mark(&self, name: &str, value: Option<&str>) -> Result<(), LedgerError> {
+        self.gate("write_mark").await?;
         self.inner.write_mark(name, value).await
     }
 
@@ -210,7 +263,12 @@ impl Store for Troubled<MemoryStore> {
         prefix: &str,
         start_after: Option<&str>,
     ) -> Result<Page, StoreError> {
-        self.suffer("list").await;
+        if self.suffer("list").await {
+            return Err(StoreError::Unavailable {
+                place: format!("s3://{bucket}/{prefix}"),
+                reason: "slow down".into(),
+            });
+        }
         self.inner.list(bucket, prefix, start_after).await
     }
 }
@@ -224,7 +282,14 @@ impl<Q: Quarantine> Quarantine for Troubled<Q> {
 
 impl WorkQueue for Troubled<MemoryQueue> {
     async fn send(&self, items: &[WorkItem]) -> Vec<Result<(), QueueError>> {
-        self.suffer("send").await;
+        if self.suffer("send").await {
+            let failed = |_: &WorkItem| {
+                Err(QueueError::Unavailable {
+                    reason: "503".into(),
+                })
+            };
+            return items.iter().map(failed).collect();
+        }
         self.inner.send(items).await
     }
 
