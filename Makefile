@@ -17,7 +17,7 @@ help: ## Show this list
 
 ## On this machine
 
-.PHONY: demo test fmt lint invoke large bench
+.PHONY: demo test fmt lint invoke large bench scale
 demo: ## Show the whole system at work, with nothing to install
 	$(CARGO) run --locked --features local --bin brigade -- demo
 
@@ -41,6 +41,10 @@ large: ## Carry an object of 2 GB (plain) through the function, and see its memo
 
 bench: ## Measure what turning an object into batches costs, beside inflating it
 	$(CARGO) bench --locked --no-default-features --bench assemble
+
+scale: $(VENV)/moto/.done ## Measure what reconcile costs by the number of listed keys
+	$(CARGO) build --locked --release --features local --example scale
+	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- sh -c 'target/release/examples/scale dynamodb "$$BRIGADE_TEST_ENDPOINT"'
 
 ## Before a commit
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::clock::{Clock, Timestamp};
 use crate::config::WatchedPrefix;
 use crate::failure::{Failure, FailureKind, Verdict};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, State};
 use crate::queue::WorkQueue;
 use crate::store::{Page, Store};
 use crate::telemetry::{Metric, Metrics};
@@ -25,9 +25,11 @@ use crate::telemetry::{Metric, Metrics};
 mod diff;
 mod progress;
 mod requeue;
+mod waiting;
 mod walk;
 
 use progress::Progress;
+use waiting::{Memory, Waiting, earliest};
 use walk::{Run, Slots};
 
 pub use diff::{Diff, Eligible, diff};
@@ -39,6 +41,9 @@ const SINCE_BEFORE_FIRST_PASS: Duration = Duration::from_secs(60 * 60);
 
 /// How far a pass looks back that is not told.
 pub const WINDOW_DEFAULT: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// A pass that looks back as far or further is a sweep: it also looks for what waits for longer than that.
+const SWEEP_WINDOW_MIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What bounds a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +87,7 @@ impl PassReport {
         self.listed += other.listed;
         self.missing += other.missing;
         self.requeued += other.requeued;
-        self.oldest_unsettled = [self.oldest_unsettled, other.oldest_unsettled]
-            .into_iter()
-            .flatten()
-            .min();
+        self.oldest_unsettled = earliest(self.oldest_unsettled, other.oldest_unsettled);
         self.complete &= other.complete;
     }
 }
@@ -189,13 +191,16 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
     ) -> Result<PassReport, Failure> {
         let now = self.clock.now();
         let since = self.since(now).await?;
+        let mut memory = self.recall(watched, since, now, stop_at).await?;
         let unfinished = self.read_mark::<Progress>(&progress_mark(watched)).await?;
-        let anew = self.begin(watched, window, since, now).await?;
+        let anew = self.begin(watched, window, since, &memory, now).await?;
         let goes_on = unfinished
             .as_ref()
             .is_some_and(|unfinished| unfinished.from <= anew.from);
         let progress = unfinished.clone().filter(|_| goes_on).unwrap_or(anew);
-        let mut report = self.run(watched, progress, since, stop_at, slots).await?;
+        let mut report = self
+            .run(watched, progress, since, stop_at, slots, &mut memory)
+            .await?;
         if !report.complete {
             return Ok(report);
         }
@@ -205,8 +210,10 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
             self.ledger.write_mark(&position, None).await?;
         }
         if goes_on && self.clock.now() < stop_at {
-            let anew = self.begin(watched, window, since, self.clock.now()).await?;
-            report.add(&self.run(watched, anew, since, stop_at, slots).await?);
+            let now = self.clock.now();
+            let anew = self.begin(watched, window, since, &memory, now).await?;
+            let again = self.run(watched, anew, since, stop_at, slots, &mut memory);
+            report.add(&again.await?);
         }
         Ok(report)
     }
@@ -230,15 +237,58 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         watched: &WatchedPrefix,
         window: Duration,
         since: Timestamp,
+        memory: &Memory,
         now: Timestamp,
     ) -> Result<Progress, Failure> {
         let completed = self
             .read_mark::<Timestamp>(&completed_mark(watched))
             .await?;
         let last = completed.map_or(since, |last| last.minus(self.bounds.grace));
-        let from = now.minus(window).min(last).max(since);
-        let from = from.max(self.oldest_known(now));
+        let waiting = memory.since.filter(|_| window >= SWEEP_WINDOW_MIN);
+        let from = waiting.unwrap_or(now).min(now).minus(window).min(last);
+        let from = from.max(since).max(self.oldest_known(now));
         Ok(Progress::new(watched, now, from))
+    }
+
+    /// What passes before this one saw waiting, without what does not wait any more.
+    async fn recall(
+        &self,
+        watched: &WatchedPrefix,
+        since: Timestamp,
+        now: Timestamp,
+        stop_at: Timestamp,
+    ) -> Result<Memory, Failure> {
+        let mark = self.read_mark::<Memory>(&waiting_mark(watched)).await?;
+        let mut memory = mark.unwrap_or_default();
+        let floor = since.max(self.oldest_known(now));
+        let mut newer = memory.clone().since_at_least(floor);
+        if let Some(oldest) = &newer.oldest {
+            let waits = self.within(stop_at, self.still_waits(oldest, now)).await;
+            if !waits.transpose()?.unwrap_or(true) {
+                newer.oldest = None;
+            }
+        }
+        self.remember(watched, &mut memory, newer).await?;
+        Ok(memory)
+    }
+
+    /// Whether an object stands there as it did, and is neither settled nor quarantined.
+    async fn still_waits(&self, waiting: &Waiting, now: Timestamp) -> Result<bool, Failure> {
+        let content = &waiting.content;
+        let (bucket, key) = (&content.bucket, &content.key);
+        // Of all the keys that begin with a key, itself comes first.
+        let page = self.store.list(bucket, key, None).await?;
+        let is_listed = page.objects.first().is_some_and(|object| {
+            (&object.key, &object.etag, object.size) == (key, &content.etag, content.size)
+        });
+        if !is_listed {
+            return Ok(false);
+        }
+        let rows = self.ledger.range(bucket, key, key, now).await?;
+        let is_done = rows.iter().any(|row| {
+            row.content == *content && matches!(row.state, State::Settled | State::Quarantined)
+        });
+        Ok(!is_done)
     }
 
     /// What was written before this may have been settled and forgotten since.
@@ -253,10 +303,11 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
     async fn run(
         &self,
         watched: &WatchedPrefix,
-        progress: Progress,
+        mut progress: Progress,
         since: Timestamp,
         stop_at: Timestamp,
         slots: &Slots,
+        memory: &mut Memory,
     ) -> Result<PassReport, Failure> {
         let oldest_known = self.oldest_known(progress.started).max(since);
         let run = Run {
@@ -283,6 +334,7 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         let mut agenda = progress.agenda(watched);
         let mut walks = FuturesUnordered::new();
         let mut stopped = Vec::new();
+        let mut waiting: Option<Waiting> = None;
         let mut failed: Option<Failure> = None;
         loop {
             // One that stopped for lack of pages or time says that the others would, too.
@@ -297,6 +349,7 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
                 None => break,
                 Some(Ok(walked)) => {
                     report.add(&walked.report);
+                    waiting = earliest(waiting, walked.oldest_waiting);
                     stopped.extend(walked.stopped);
                 }
                 Some(Err(failure)) => {
@@ -309,6 +362,17 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
             return Err(failure);
         }
         report.complete = stopped.is_empty();
+        let found = waiting.as_ref().map(|waiting| waiting.written);
+        progress.oldest_waiting = earliest(progress.oldest_waiting, found);
+        let (from, oldest) = (progress.from, progress.oldest_waiting);
+        self.remember(
+            watched,
+            memory,
+            memory.after(from, report.complete, oldest, waiting),
+        )
+        .await?;
+        let known = memory.oldest.as_ref().map(|oldest| oldest.written);
+        report.oldest_unsettled = earliest(report.oldest_unsettled, known);
         if report.complete {
             let completed = progress.started.as_ms().to_string();
             let mark = completed_mark(watched);
@@ -318,6 +382,22 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
                 .await?;
         }
         Ok(report)
+    }
+
+    /// Writes down what is remembered if it is not what was.
+    async fn remember(
+        &self,
+        watched: &WatchedPrefix,
+        memory: &mut Memory,
+        newer: Memory,
+    ) -> Result<(), Failure> {
+        if newer != *memory {
+            let mark = waiting_mark(watched);
+            let text = serde_json::to_string(&newer).map_err(unserializable)?;
+            self.ledger.write_mark(&mark, Some(&text)).await?;
+            *memory = newer;
+        }
+        Ok(())
     }
 
     /// Saves where a pass stopped that has no more pages or time.
@@ -352,6 +432,10 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
 
 fn progress_mark(watched: &WatchedPrefix) -> String {
     format!("progress {watched}")
+}
+
+fn waiting_mark(watched: &WatchedPrefix) -> String {
+    format!("waiting {watched}")
 }
 
 fn completed_mark(watched: &WatchedPrefix) -> String {

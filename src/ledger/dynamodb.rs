@@ -52,7 +52,7 @@ mod failure;
 mod item;
 mod layout;
 
-pub use self::item::{STUCK, STUCK_ATTEMPTS};
+pub use self::item::{STUCK, STUCK_ATTEMPTS, primary_key};
 pub use self::layout::SHARDS;
 
 /// How often a move is decided anew because the row changed meanwhile, before the ledger counts as

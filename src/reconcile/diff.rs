@@ -1,5 +1,6 @@
 //! One page of a listing against its range of the ledger: a pure difference.
 
+use super::waiting::{Waiting, earliest};
 use crate::clock::Timestamp;
 use crate::ledger::{Row, State};
 use crate::object::ContentId;
@@ -30,6 +31,8 @@ pub struct Diff {
     /// When the oldest object was written that is neither settled nor quarantined, young ones
     /// included.
     pub oldest_unsettled: Option<Timestamp>,
+    /// The oldest of them that is not young: missing, or taken care of and not settled yet.
+    pub oldest_waiting: Option<Waiting>,
 }
 
 /// `listed − (settled ∪ quarantined ∪ claimed with a live lease ∪ queued and not lapsed)`, without what
@@ -47,6 +50,7 @@ pub fn diff(
     let mut at = 0;
     let mut missing = Vec::new();
     let mut oldest_unsettled = None;
+    let mut oldest_waiting: Option<Waiting> = None;
     for object in listed {
         if !eligible.concerns(object) {
             continue;
@@ -65,23 +69,33 @@ pub fn diff(
         let written = object.last_modified;
         oldest_unsettled =
             Some(oldest_unsettled.map_or(written, |oldest: Timestamp| oldest.min(written)));
-        let is_young = written > eligible.until;
-        if !is_young && !state.is_some_and(|state| state.is_live(now)) {
-            missing.push((
-                written,
-                ContentId {
-                    bucket: bucket.to_owned(),
-                    key: object.key.clone(),
-                    etag: object.etag.clone(),
-                    size: object.size,
-                },
-            ));
+        if written > eligible.until {
+            continue;
         }
+        let is_live = state.is_some_and(|state| state.is_live(now));
+        let is_older = |oldest: &Waiting| oldest.written <= written;
+        if is_live && oldest_waiting.as_ref().is_some_and(is_older) {
+            continue;
+        }
+        let waiting = Waiting {
+            written,
+            content: ContentId {
+                bucket: bucket.to_owned(),
+                key: object.key.clone(),
+                etag: object.etag.clone(),
+                size: object.size,
+            },
+        };
+        if !is_live {
+            missing.push(waiting.clone());
+        }
+        oldest_waiting = earliest(oldest_waiting, Some(waiting));
     }
     missing.sort();
     Diff {
-        missing: missing.into_iter().map(|(_, content)| content).collect(),
+        missing: missing.into_iter().map(|missing| missing.content).collect(),
         oldest_unsettled,
+        oldest_waiting,
     }
 }
 
@@ -146,6 +160,8 @@ mod tests {
         let diff = diff("b", &objects, &rows, &ELIGIBLE, NOW);
         assert_eq!(keys(&diff), ["g", "e", "a"]);
         assert_eq!(diff.oldest_unsettled, Some(Timestamp::from_secs(993_000)));
+        let oldest = diff.oldest_waiting.expect("some wait");
+        assert_eq!(oldest.content.key, "g");
     }
 
     #[test]
@@ -161,6 +177,7 @@ mod tests {
         let diff = diff("b", &[listed("a", 999_900)], &[], &ELIGIBLE, NOW);
         assert_eq!(keys(&diff), [""; 0]);
         assert_eq!(diff.oldest_unsettled, Some(Timestamp::from_secs(999_900)));
+        assert_eq!(diff.oldest_waiting, None);
     }
 
     #[test]

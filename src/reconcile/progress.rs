@@ -37,6 +37,8 @@ pub struct Progress {
     /// The first prefix, in the order of time, of which no listing had begun, if there was one. Every
     /// prefix before it that is not under way was compared to its end.
     next: Option<String>,
+    /// When the oldest object was written that it has found waiting so far.
+    pub oldest_waiting: Option<Timestamp>,
 }
 
 impl Progress {
@@ -48,6 +50,7 @@ impl Progress {
             from,
             under_way: Vec::new(),
             next: prefixes.into_iter().next(),
+            oldest_waiting: None,
         }
     }
 
@@ -78,6 +81,7 @@ impl Progress {
             from: self.from,
             under_way: stopped,
             next: rest.fresh.into_iter().next(),
+            oldest_waiting: self.oldest_waiting,
         }
     }
 }

@@ -10,6 +10,7 @@ use futures_util::future::{OptionFuture, join};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::progress::Place;
+use super::waiting::{Waiting, earliest};
 use super::{Diff, Eligible, PassReport, ReconcileBounds, Reconciler, check_order, diff};
 use crate::clock::{Clock, Timestamp};
 use crate::config::WatchedPrefix;
@@ -69,8 +70,10 @@ impl Run<'_> {
 }
 
 /// A listing that went on for as long as it could.
+#[derive(Default)]
 pub struct Walked {
     pub report: PassReport,
+    pub oldest_waiting: Option<Waiting>,
     /// Where it stopped because pages or time ran out; none if it came to its end.
     pub stopped: Option<Place>,
 }
@@ -85,11 +88,11 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
     /// Lists from `place` and compares page after page. A place passes a page only when that was compared
     /// and all it lacks is on the queue; after a failure the caller has no place, and begins where it did.
     pub(super) async fn walk(&self, run: &Run<'_>, mut place: Place) -> Result<Walked, Failure> {
-        let mut report = PassReport::default();
+        let mut walked = Walked::default();
         let mut fetched = self.fetch(run, &place).await;
         while let Some(held) = fetched {
             let held = held?;
-            report.pages += 1;
+            walked.report.pages += 1;
             let following = match held.page.objects.last() {
                 Some(last) if held.page.more => Some(Place {
                     after: Some(last.key.clone()),
@@ -101,22 +104,17 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
                 .as_ref()
                 .map(|place| self.fetch(run, place))
                 .into();
-            let (compared, ahead) = join(self.compare(run, held, &mut report), ahead).await;
+            let (compared, ahead) = join(self.compare(run, held, &mut walked), ahead).await;
             if !compared? {
                 break;
             }
             let (Some(after), Some(ahead)) = (following, ahead) else {
-                return Ok(Walked {
-                    report,
-                    stopped: None,
-                });
+                return Ok(walked);
             };
             (place, fetched) = (after, ahead);
         }
-        Ok(Walked {
-            report,
-            stopped: Some(place),
-        })
+        walked.stopped = Some(place);
+        Ok(walked)
     }
 
     /// The page behind a place, as soon as there is a slot for it. None if pages or time ran out first.
@@ -144,8 +142,9 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         &self,
         run: &Run<'_>,
         held: Held<'_>,
-        report: &mut PassReport,
+        walked: &mut Walked,
     ) -> Result<bool, Failure> {
+        let report = &mut walked.report;
         let (bucket, objects) = (run.watched.bucket(), &held.page.objects);
         report.listed += objects.len() as u64;
         // A page without anything to look up costs no reading of the ledger: most pages of a prefix
@@ -165,12 +164,11 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         let Diff {
             missing,
             oldest_unsettled,
+            oldest_waiting,
         } = diff(bucket, objects, &rows?, &run.eligible, now);
         report.missing += missing.len() as u64;
-        report.oldest_unsettled = [report.oldest_unsettled, oldest_unsettled]
-            .into_iter()
-            .flatten()
-            .min();
+        report.oldest_unsettled = earliest(report.oldest_unsettled, oldest_unsettled);
+        walked.oldest_waiting = earliest(walked.oldest_waiting.take(), oldest_waiting);
         let requeued = self.requeue_all(run, &missing).await?;
         report.requeued += requeued.items;
         Ok(requeued.is_all)

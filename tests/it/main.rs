@@ -17,6 +17,7 @@ mod queue_contract;
 mod raw_listener;
 mod reconcile;
 mod reconcile_at_once;
+mod reconcile_waiting;
 mod s3_answers;
 mod sink_answers;
 mod sink_contract;

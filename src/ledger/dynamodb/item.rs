@@ -39,7 +39,7 @@ pub fn time(time: Timestamp) -> AttributeValue {
     number(time.as_ms())
 }
 
-/// The primary key of a row.
+/// Where the row of a content lies: its partition key `pk` and its sort key `sk`.
 pub fn primary_key(content: &ContentId) -> Item {
     located(
         layout::partition(&content.bucket, layout::shard(&content.key)),
