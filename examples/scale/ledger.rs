@@ -45,8 +45,8 @@ pub async fn fill_file(file: &Path, etag: &str, count: usize) -> Outcome<()> {
     Ok(transaction.commit()?)
 }
 
-/// A ledger in a new table of a local DynamoDB, made in the same way.
-pub async fn fill_table(endpoint: &Url, etag: &str, count: usize) -> Outcome<()> {
+/// A ledger in a new table of a local DynamoDB, made in the same way. Says how large a row is.
+pub async fn fill_table(endpoint: &Url, etag: &str, count: usize) -> Outcome<usize> {
     let client = aws(endpoint).await?.dynamodb();
     let mut table = client
         .create_table()
@@ -89,7 +89,19 @@ pub async fn fill_table(endpoint: &Url, etag: &str, count: usize) -> Outcome<()>
         let write = client.batch_write_item().request_items(TABLE, puts);
         write.send().await?;
     }
-    Ok(())
+    Ok(settled.iter().map(attribute_bytes).sum())
+}
+
+/// What DynamoDB counts for an attribute (Developer Guide, "Item sizes and formats"): the bytes of its name
+/// and value, of a number one for each two digits and one more.
+fn attribute_bytes((name, value): (&String, &AttributeValue)) -> usize {
+    let value = match value {
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::N(digits) => digits.trim_end_matches('0').len().div_ceil(2) + 1,
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        _ => 1,
+    };
+    name.len() + value
 }
 
 fn content(n: usize, etag: &str) -> ContentId {

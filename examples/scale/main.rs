@@ -7,6 +7,7 @@
 
 mod ledger;
 mod measured;
+mod model;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write as _};
@@ -47,7 +48,20 @@ async fn main() -> Outcome<()> {
         ["pass", s3, kind, place] => measured::pass(&s3.parse()?, kind, place).await,
         [] => measure_all(None).await,
         ["dynamodb", endpoint] => measure_all(Some(&endpoint.parse()?)).await,
-        _ => Err("usage: scale [dynamodb URL]".into()),
+        ["model", objects, bytes, seconds, list, row, cpu] => {
+            model::print(model::Given {
+                objects: objects.parse()?,
+                object_bytes: bytes.parse()?,
+                invocation_secs: seconds.parse()?,
+                list_secs: list.parse()?,
+                row_bytes: row.parse()?,
+                cpu_us_per_key: cpu.parse()?,
+            });
+            Ok(())
+        }
+        _ => {
+            Err("usage: scale [dynamodb URL | model OBJECTS BYTES SECONDS LIST_SECONDS ROW_BYTES CPU_US]".into())
+        }
     }
 }
 
