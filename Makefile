@@ -46,16 +46,17 @@ scale: $(VENV)/moto/.done ## Measure what reconcile costs by the number of liste
 	$(CARGO) build --locked --release --features local --example scale
 	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- sh -c 'target/release/examples/scale dynamodb "$$BRIGADE_TEST_ENDPOINT"'
 
-# The reader's own numbers: objects a day, bytes of one as stored, seconds of an invocation and of a LIST;
-# then what `make scale` prints.
+# The reader's own numbers: objects a day, bytes of one as stored, seconds of an invocation,
+# passes a day, seconds of a LIST; then what `make scale` prints.
 OBJECTS ?= 1000000000
 BYTES ?= 100000
 SECONDS_EACH ?= 1
+PASSES ?= 288
 LIST_SECONDS ?= 0.2
 ROW_BYTES ?= 500
 CPU_US ?= 10
 scale-model: ## Say what a number of objects a day takes, and costs: make scale-model OBJECTS=1000000000
-	@$(CARGO) run --quiet --locked --features local --example scale -- model $(OBJECTS) $(BYTES) $(SECONDS_EACH) $(LIST_SECONDS) $(ROW_BYTES) $(CPU_US)
+	@$(CARGO) run --quiet --locked --features local --example scale -- model $(OBJECTS) $(BYTES) $(SECONDS_EACH) $(PASSES) $(LIST_SECONDS) $(ROW_BYTES) $(CPU_US)
 
 ## Before a commit
 

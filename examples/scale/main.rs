@@ -48,11 +48,12 @@ async fn main() -> Outcome<()> {
         ["pass", s3, kind, place] => measured::pass(&s3.parse()?, kind, place).await,
         [] => measure_all(None).await,
         ["dynamodb", endpoint] => measure_all(Some(&endpoint.parse()?)).await,
-        ["model", objects, bytes, seconds, list, row, cpu] => {
+        ["model", objects, bytes, seconds, passes, list, row, cpu] => {
             model::print(model::Given {
                 objects: objects.parse()?,
                 object_bytes: bytes.parse()?,
                 invocation_secs: seconds.parse()?,
+                passes: passes.parse()?,
                 list_secs: list.parse()?,
                 row_bytes: row.parse()?,
                 cpu_us_per_key: cpu.parse()?,
@@ -60,7 +61,7 @@ async fn main() -> Outcome<()> {
             Ok(())
         }
         _ => {
-            Err("usage: scale [dynamodb URL | model OBJECTS BYTES SECONDS LIST_SECONDS ROW_BYTES CPU_US]".into())
+            Err("usage: scale [dynamodb URL | model OBJECTS BYTES SECONDS PASSES LIST_SECONDS ROW_BYTES CPU_US]".into())
         }
     }
 }

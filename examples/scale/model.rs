@@ -46,8 +46,7 @@ const SQS_REQUESTS: f64 = 2.0 / 10.0;
 const LEDGER_WRITES: f64 = 2.0;
 const WRITE_UNIT_BYTES: f64 = 1_024.0;
 const READ_UNIT_BYTES: f64 = 4_096.0;
-/// The schedules of the template: 2 hours every 5 minutes, 48 hours once a day.
-const PASSES: f64 = 288.0;
+/// The windows of the template's schedules; the sweep comes once a day.
 const WINDOW_HOURS: f64 = 2.0;
 const SWEEP_HOURS: f64 = 48.0;
 /// The prefix of the hour that is being written is half full as a rule.
@@ -61,6 +60,8 @@ pub struct Given {
     pub object_bytes: f64,
     /// How long an invocation takes that is full of such objects.
     pub invocation_secs: f64,
+    /// Passes a day, by `ReconcileSchedule`.
+    pub passes: f64,
     /// How long a request for a page of a listing takes.
     pub list_secs: f64,
     /// `make scale`: a settled row, and the CPU of comparing a key.
@@ -79,7 +80,8 @@ struct Model {
 
 pub fn print(given: Given) {
     let model = Model {
-        times_listed: (PASSES * (WINDOW_HOURS + LIVING_HOURS) + SWEEP_HOURS + LIVING_HOURS) / 24.0,
+        times_listed: (given.passes * (WINDOW_HOURS + LIVING_HOURS) + SWEEP_HOURS + LIVING_HOURS)
+            / 24.0,
         batch: template("BatchSize:", ""),
         memory_mb: template("MemoryMb:", "Default:"),
         concurrency: template("Concurrency:", "Default:"),
@@ -99,6 +101,7 @@ impl Model {
             "- Seconds of an invocation of `BatchSize` = {} objects: {}",
             self.batch, given.invocation_secs
         );
+        println!("- Passes of reconcile a day: {}", given.passes);
         println!("- Seconds of a LIST of 1,000 keys: {}", given.list_secs);
         println!("- Bytes of a settled row: {}", given.row_bytes);
         println!(

@@ -92,7 +92,7 @@ vars! {
     LIST_PAGES_MAX: Some("1000"), "pages", Some((1, 1_000_000)), Template, Whole,
         "Pages of a listing, of up to 1,000 keys each, that one reconcile pass reads of one prefix.";
     PAGES_IN_FLIGHT_MAX: Some("4"), "pages", Some((1, 16)), Template, Whole,
-        "Pages of listings that reconcile holds at a time, over all prefixes; each costs it some 2 MB.";
+        "Pages of listings, of up to 1,000 keys each, that reconcile holds at a time, over all prefixes; its memory follows from it.";
     REQUEUES_IN_FLIGHT_MAX: Some("40"), "objects", Some((1, 1_000)), Template, Whole,
         "Missing objects that reconcile notes in the ledger and sends to the queue at a time, over all prefixes.";
     PART_BYTES: Some("4194304"), "bytes", Some((1, 64 * MIB)), Template, Whole,
