@@ -43,8 +43,8 @@ bench: ## Measure what turning an object into batches costs, beside inflating it
 	$(CARGO) bench --locked --no-default-features --bench assemble
 
 scale: $(VENV)/moto/.done ## Measure what reconcile costs by the number of listed keys
-	$(CARGO) build --locked --release --features local --example scale
-	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- sh -c 'target/release/examples/scale dynamodb "$$BRIGADE_TEST_ENDPOINT"'
+	@$(CARGO) build --quiet --locked --release --features local --example scale
+	@$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- sh -c 'target/release/examples/scale dynamodb "$$BRIGADE_TEST_ENDPOINT"'
 
 # The reader's own numbers: objects a day, bytes of one as stored, seconds of an invocation,
 # passes a day, seconds of a LIST; then what `make scale` prints.

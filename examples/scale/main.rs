@@ -136,7 +136,7 @@ async fn measure_all(dynamodb: Option<&Url>) -> Outcome<()> {
     }
     if let Some(endpoint) = dynamodb {
         let objects = Objects::start(OVER_DYNAMODB)?;
-        ledger::fill_table(endpoint, &objects.etag, OVER_DYNAMODB).await?;
+        let row_bytes = ledger::fill_table(endpoint, &objects.etag, OVER_DYNAMODB).await?;
         measure(
             "DynamoDB (moto)",
             "table",
@@ -144,6 +144,8 @@ async fn measure_all(dynamodb: Option<&Url>) -> Outcome<()> {
             &objects,
             OVER_DYNAMODB,
         )?;
+        let key_bytes = key(0).len();
+        println!("\nA settled row in DynamoDB: {row_bytes} bytes, with a key of {key_bytes}.");
     }
     Ok(())
 }

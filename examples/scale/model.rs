@@ -211,19 +211,19 @@ impl Model {
             (
                 "time of a pass at the default memory",
                 cpu(self.memory_mb),
-                "`MemoryMb`, `ReconcileSchedule`, the reconcile function's `Timeout`",
+                "`MemoryMb`; the window and the time-out of the reconcile function",
             ),
             (
                 "time of a pass at one CPU",
                 cpu(limits::CPU_MB),
-                "`ReconcileSchedule`; more stacks",
+                "the window and the time-out; more stacks",
             ),
             (
                 "time of a pass, waiting for LISTs",
                 in_a_pass(
                     PASS_SECS * 1_000.0 * setting("PAGES_IN_FLIGHT_MAX") / self.given.list_secs,
                 ),
-                "`PAGES_IN_FLIGHT_MAX`, `ReconcileSchedule`; more prefixes in `WATCH`",
+                "`PAGES_IN_FLIGHT_MAX`; the window and the time-out; more prefixes in `WATCH`",
             ),
             (
                 "concurrency at the default",
