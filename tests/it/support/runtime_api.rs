@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long a process may take until it asks for its first invocation.
@@ -118,6 +119,10 @@ impl LambdaProcess {
             Ended::Failed(error) => {
                 // Gone already, or about to be.
                 let _ = running.child.kill().await;
+                // What it wrote last is still on its way here.
+                for collector in running.collectors {
+                    collector.await.unwrap();
+                }
                 Err(error)
             }
         }
@@ -259,6 +264,8 @@ struct Running {
     polling: watch::Receiver<bool>,
     invocations: mpsc::UnboundedSender<Invocation>,
     outcomes: mpsc::UnboundedReceiver<Outcome>,
+    /// They end with the process's output.
+    collectors: [JoinHandle<()>; 2],
     _serving: Serving,
 }
 
@@ -293,9 +300,12 @@ impl Running {
             .spawn()
             .unwrap();
         seen.starts.fetch_add(1, Ordering::Relaxed);
-        tokio::spawn(collect(child.stdout.take().unwrap(), Arc::clone(seen)));
-        tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(seen)));
+        let collectors = [
+            tokio::spawn(collect(child.stdout.take().unwrap(), Arc::clone(seen))),
+            tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(seen))),
+        ];
         Self {
+            collectors,
             child,
             polling,
             invocations,
