@@ -17,7 +17,7 @@ help: ## Show this list
 
 ## On this machine
 
-.PHONY: demo test fmt lint invoke large bench scale scale-model
+.PHONY: demo test fmt lint invoke large bench bench-parts bench-whole cost bench-keep scale scale-model
 demo: ## Show the whole system at work, with nothing to install
 	$(CARGO) run --locked --features local --bin brigade -- demo
 
@@ -29,7 +29,7 @@ fmt: ## Format the code
 
 lint: ## Check format and lints, and that the core builds without AWS
 	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets --features local -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features local,yardsticks -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 invoke: ## Run the function's binary on a sample event: make invoke EVENT=name (a file of events/)
@@ -39,8 +39,25 @@ invoke: ## Run the function's binary on a sample event: make invoke EVENT=name (
 large: ## Carry an object of 2 GB (plain) through the function, and see its memory
 	BRIGADE_TEST_PLAIN_BYTES=2147483648 $(CARGO) test --locked --features local --test it -- --nocapture functions::o11
 
-bench: ## Measure what turning an object into batches costs, beside inflating it
+bench: bench-parts bench-whole ## Measure speed, requests, memory and start, beside yardsticks (20 minutes)
+
+bench-parts: ## Measure what turning an object into batches costs, beside inflating it
 	$(CARGO) bench --locked --no-default-features --bench assemble
+
+# BENCH_ARGS: --quick for a look (2 minutes), --rounds N, --only TEXT for the cases that are named so.
+bench-whole: ## Measure the function as a process: make bench-whole [BENCH_ARGS=--quick]
+	$(CARGO) build --locked --release --bin ingest
+	$(CARGO) build --locked --release --features yardsticks --bin yardstick --bin hello
+	# The driver need not be fast, and so it shares what `make test` builds.
+	$(CARGO) bench --locked --profile dev --features local --bench whole -- $(BENCH_ARGS)
+
+cost: ## Show what carrying a TB costs, from what `make bench` measured (else from kept figures) and list prices
+	$(CARGO) bench --locked --profile dev --no-default-features --bench cost
+
+bench-keep: ## Keep the last figures of `make bench` and `make cost` in the repository
+	cp target/bench/whole.json benches/measured.json
+	cp target/bench/whole.md docs/benchmarks.md
+	cp target/bench/cost.md docs/cost.md
 
 scale: $(VENV)/moto/.done ## Measure what reconcile costs by the number of listed keys
 	@$(CARGO) build --quiet --locked --release --features local --example scale

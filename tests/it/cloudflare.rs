@@ -2,18 +2,32 @@
 
 use std::io::Write as _;
 
-/// An object of at least `plain_bytes`, as gzip, and how many records it has.
-pub fn cloudflare_like(plain_bytes: usize) -> (Vec<u8>, u64) {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(4));
-    let (mut written, mut count, mut state) = (0, 0_u64, 0x2545_f491_4f6c_dd1d_u64);
-    let mut line = String::new();
-    while written < plain_bytes {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
+/// The records, one after the other: the same ones in every run.
+#[derive(Debug)]
+pub struct Records {
+    pub count: u64,
+    state: u64,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self {
+            count: 0,
+            state: 0x2545_f491_4f6c_dd1d,
+        }
+    }
+}
+
+impl Records {
+    /// Writes the next record into `line`, with its newline, in place of what stands there.
+    pub fn next(&mut self, line: &mut String) {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
         line.clear();
+        let (count, state) = (self.count, self.state);
         let (a, b) = (state as u32, (state >> 32) as u32);
-        std::fmt::Write::write_fmt(&mut line, format_args!(
+        std::fmt::Write::write_fmt(line, format_args!(
             "{{\"CacheCacheStatus\":\"{}\",\"ClientASN\":{},\"ClientCountry\":\"{}\",\"ClientDeviceType\":\"desktop\",\
              \"ClientIP\":\"{}.{}.{}.{}\",\"ClientRequestHost\":\"www.example.com\",\"ClientRequestMethod\":\"GET\",\
              \"ClientRequestPath\":\"/shop/item/{:x}\",\"ClientRequestProtocol\":\"HTTP/2\",\"ClientRequestUserAgent\":\
@@ -28,10 +42,20 @@ pub fn cloudflare_like(plain_bytes: usize) -> (Vec<u8>, u64) {
             1_773_478_800_000_000_000_u64 + count * 1_000, state, state.wrapping_mul(0x9e37_79b9_7f4a_7c15),
             b & 255, a % 900_000, count,
         )).expect("memory takes every byte");
+        self.count += 1;
+    }
+}
+
+/// An object of at least `plain_bytes`, as gzip, and how many records it has.
+pub fn cloudflare_like(plain_bytes: usize) -> (Vec<u8>, u64) {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(4));
+    let (mut written, mut records, mut line) = (0, Records::default(), String::new());
+    while written < plain_bytes {
+        records.next(&mut line);
         gzip.write_all(line.as_bytes())
             .expect("memory takes every byte");
         written += line.len();
-        count += 1;
     }
-    (gzip.finish().expect("memory takes every byte"), count)
+    let object = gzip.finish().expect("memory takes every byte");
+    (object, records.count)
 }

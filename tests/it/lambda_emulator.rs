@@ -101,8 +101,10 @@ async fn a_process_is_killed_at_the_timeout_and_started_anew() {
     let error = lambda.invoke(br#"{"do":"sleep"}"#).await.unwrap_err();
     assert_eq!(error.kind, "Sandbox.Timedout");
     assert_eq!(error.message, "Task timed out after 0.70 seconds");
+    let killed = lambda.process_id().unwrap();
     lambda.invoke(b"{}").await.unwrap();
     assert_eq!(lambda.starts(), 2);
+    assert_ne!(lambda.process_id().unwrap(), killed);
 }
 
 #[tokio::test]

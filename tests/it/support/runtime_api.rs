@@ -89,6 +89,7 @@ struct Seen {
     invocations: AtomicU64,
     peak_memory_bytes: AtomicU64,
     time_to_first_poll: Mutex<Option<Duration>>,
+    process_id: Mutex<Option<u32>>,
 }
 
 impl LambdaProcess {
@@ -201,6 +202,11 @@ impl LambdaProcess {
         *self.seen.time_to_first_poll.lock().unwrap()
     }
 
+    /// Of the latest process.
+    pub fn process_id(&self) -> Option<u32> {
+        *self.seen.process_id.lock().unwrap()
+    }
+
     /// The most resident memory that any process had, looked at when each invocation ended.
     pub fn peak_memory_bytes(&self) -> u64 {
         self.seen.peak_memory_bytes.load(Ordering::Relaxed)
@@ -300,6 +306,7 @@ impl Running {
             .spawn()
             .unwrap();
         seen.starts.fetch_add(1, Ordering::Relaxed);
+        *seen.process_id.lock().unwrap() = child.id();
         let collectors = [
             tokio::spawn(collect(child.stdout.take().unwrap(), Arc::clone(seen))),
             tokio::spawn(collect(child.stderr.take().unwrap(), Arc::clone(seen))),
