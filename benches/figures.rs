@@ -20,6 +20,9 @@ pub struct Machine {
     /// Of the day, `2026-01-31`.
     pub date: String,
     pub commit: String,
+    /// How many cores other processes kept busy meanwhile, on the average.
+    #[serde(default)]
+    pub cores_lost: f64,
 }
 
 /// Who carries.

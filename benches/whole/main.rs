@@ -30,6 +30,7 @@ use std::process::Command;
 
 use figures::{Figures, Machine};
 use measure::Programs;
+use process::Others;
 use world::{Sizes, World};
 
 /// What the arguments ask for.
@@ -125,6 +126,7 @@ async fn measured(options: &Options, world: &World, programs: &Programs) -> Figu
         is_quick: options.is_quick,
         has_python: programs.python.is_some(),
     };
+    let (machine, others) = (machine(), Others::watch());
     let mut cases = cases::all(world, extent);
     cases.retain(|case| report::name(&case.run).contains(&options.only));
     // Round by round, so that a machine that slows down slows all of them.
@@ -143,13 +145,14 @@ async fn measured(options: &Options, world: &World, programs: &Programs) -> Figu
         }
     }
     let mut figures = Figures {
-        machine: machine(),
+        machine,
         runs: cases.into_iter().map(|case| case.run).collect(),
         ..Figures::default()
     };
     if options.only.is_empty() || "start".contains(&options.only) {
         start::measure(world, programs, options.starts, &mut figures).await;
     }
+    figures.machine.cores_lost = others.cores();
     figures
 }
 
@@ -173,6 +176,7 @@ fn machine() -> Machine {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
         commit: format!("{commit}{changed}"),
+        cores_lost: 0.0,
     }
 }
 

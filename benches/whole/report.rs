@@ -52,8 +52,8 @@ fn design(run: &Run) -> String {
 pub fn markdown(figures: &Figures) -> String {
     let machine = &figures.machine;
     let mut text = format!(
-        "{ABOUT}\n`make bench` at {} on {}, {} cores, {}.\n",
-        machine.commit, machine.cpu, machine.cores, machine.date,
+        "{ABOUT}\n`make bench` at {} on {}, {} cores, {}; other processes kept {:.1} cores busy meanwhile.\n",
+        machine.commit, machine.cpu, machine.cores, machine.date, machine.cores_lost,
     );
     for workload in [
         Workload::Cloudflare,

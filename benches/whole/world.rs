@@ -1,5 +1,7 @@
 //! AWS and the endpoint in this process, with and without TLS, and what stands in the bucket.
 
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -109,7 +111,7 @@ impl World {
             file: self.folder.join(key.trim_end_matches('/')),
             ..Carried::default()
         };
-        let mut whole = Vec::new();
+        let mut file = File::create(&carried.file).expect("the folder takes it");
         for (n, log) in logs.iter().enumerate() {
             let key = match logs.len() {
                 1 => key.to_owned(),
@@ -129,9 +131,8 @@ impl World {
             carried.plain_bytes += log.plain_bytes;
             carried.source_bytes += log.object.len() as u64;
             carried.records += log.records;
-            whole.extend_from_slice(&log.object);
+            file.write_all(&log.object).expect("the folder takes it");
         }
-        std::fs::write(&carried.file, whole).expect("the folder takes it");
         carried
     }
 
