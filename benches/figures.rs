@@ -37,7 +37,7 @@ pub enum Design {
     Python,
     /// The SDK's calls alone.
     Calls,
-    /// The assembler alone, every record changed.
+    /// The assembler alone, for a workload whose records all change.
     Recode,
 }
 

@@ -120,7 +120,9 @@ impl Cases<'_> {
         for level in levels {
             let rounds = extent.rounds_long;
             let set = |run: &mut Run| run.level = Some(level);
-            self.add(rounds, Design::Recode, Workload::Cloudflare, set);
+            for workload in [Workload::CloudflareSource, Workload::VpcMessage] {
+                self.add(rounds, Design::Recode, workload, set);
+            }
             for workload in LARGE {
                 // Level 6 is among the others already.
                 if level != LEVEL {

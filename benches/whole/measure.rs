@@ -183,10 +183,11 @@ fn input(world: &World, run: &Run) -> (&'static str, Value) {
     let endpoint = world.endpoint_url(run.https);
     match run.design {
         Design::Inflate => ("inflate", json!({ "file": carried.file })),
-        Design::Recode => (
-            "recode",
-            json!({ "file": carried.file, "level": run.level, "source": carried.source() }),
-        ),
+        Design::Recode => {
+            let source = (change(run.workload) == Change::Source).then(|| carried.source());
+            let input = json!({ "file": carried.file, "level": run.level, "source": source });
+            ("recode", input)
+        }
         Design::Calls => (
             "calls",
             json!({

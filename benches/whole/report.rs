@@ -45,7 +45,7 @@ fn design(run: &Run) -> String {
         Design::Plain => format!("plain design{}", level()),
         Design::Python => format!("Python{}", level()),
         Design::Calls => "SDK calls alone".to_owned(),
-        Design::Recode => format!("assembler alone, source field added{}", level()),
+        Design::Recode => format!("assembler alone{}", level()),
     }
 }
 
@@ -238,19 +238,21 @@ fn add_levels(text: &mut String, figures: &Figures) {
         .runs
         .iter()
         .filter(|run| run.design == Design::Recode);
-    let runs: Vec<&Run> = runs.collect();
+    let mut runs: Vec<&Run> = runs.collect();
     if runs.is_empty() {
         return;
     }
+    runs.sort_by_key(|run| run.workload == Workload::VpcMessage);
     text.push_str("\n### Levels of compression\n\n");
-    text.push_str("The assembler alone, the source field added to every record; `make cost` has the rest.\n\n");
-    text.push_str("| level | CPU s/GB | plain / body | body / source |\n");
-    text.push_str("| --: | --: | --: | --: |\n");
+    text.push_str("The assembler alone, where every record changes; `make cost` has the rest.\n\n");
+    text.push_str("| | level | CPU s/GB | plain / body | body / source |\n");
+    text.push_str("| --- | --: | --: | --: | --: |\n");
     for run in runs {
         let body_bytes = run.spread(|sample| sample.body_bytes as f64).median;
         writeln!(
             text,
-            "| {} | {} | {:.2} | {:.3} |",
+            "| {} | {} | {} | {:.2} | {:.3} |",
+            workload(run.workload),
             run.level.unwrap_or_default(),
             spread(run.cpu_per_gb(), 2),
             run.plain_bytes as f64 / body_bytes,

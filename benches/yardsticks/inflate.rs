@@ -37,8 +37,8 @@ pub fn inflate(input: &Inflate) -> Outcome<Value> {
 pub struct Recode {
     file: PathBuf,
     level: u32,
-    /// The source field to add.
-    source: String,
+    /// The source field to add, if any; lines that are not JSON become a `message` either way.
+    source: Option<String>,
 }
 
 /// The product's own way from an object to bodies whose records all change.
@@ -48,12 +48,13 @@ pub fn recode(input: &Recode) -> Outcome<Value> {
         batch_bytes_max: 8 << 20,
         record_bytes_max: 1 << 20,
         level: input.level,
+        pass_through: true,
     };
     let shape = Shape {
         json_only: true,
         record_bytes_max: Some(500_000),
         field_chars_max: Some(32_700),
-        source: Some(input.source.clone()),
+        source: input.source.clone(),
     };
     let mut assembler = Assembler::new(limits, shape, &Checkpoint::default());
     let (mut rest, mut body_bytes, mut requests) = (&object[..], 0, 0_u64);
