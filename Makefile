@@ -39,7 +39,7 @@ invoke: ## Run the function's binary on a sample event: make invoke EVENT=name (
 large: ## Carry an object of 2 GB (plain) through the function, and see its memory
 	BRIGADE_TEST_PLAIN_BYTES=2147483648 $(CARGO) test --locked --features local --test it -- --nocapture functions::o11
 
-bench: bench-parts bench-whole ## Measure speed, requests, memory and start, beside yardsticks (20 minutes)
+bench: bench-parts bench-whole ## Measure speed, requests, memory and start, beside yardsticks (half an hour)
 
 bench-parts: ## Measure what turning an object into batches costs, beside inflating it
 	$(CARGO) bench --locked --no-default-features --bench assemble
