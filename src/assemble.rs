@@ -328,6 +328,7 @@ impl Intake {
             Shaped::TooLong => record.bytes.len(),
         };
         let batcher = &mut self.batcher;
+        batcher.take_out_other_partial(record.position);
         if !batcher.fits(record.position, length) {
             self.ready.extend(batcher.cut(record.position, source));
         }

@@ -291,6 +291,15 @@ impl Batcher {
         open.partial = incomplete;
     }
 
+    /// Takes the partial out of the body again, unless it is the start of the record at `position`: what is
+    /// incomplete can turn out to be no record at all, such as a CR or a byte order mark alone on its line.
+    pub fn take_out_other_partial(&mut self, position: Position) {
+        let is_other = |open: &Open| open.run.end - open.partial != position.offset;
+        if self.open.as_ref().is_some_and(is_other) {
+            self.take_out_partial();
+        }
+    }
+
     /// Takes the partial out of the body again.
     pub fn take_out_partial(&mut self) {
         let Some(open) = &mut self.open else {
