@@ -73,6 +73,11 @@ const RECORDS_MAX: usize = 1 << 17;
 /// How far a back-reference reaches (RFC 1951, section 2).
 const WINDOW_BYTES: u64 = 32 * 1024;
 
+/// Plain bytes of the smallest block that is copied. A copied block can cost some 20 bytes around it, and a block may
+/// take more bytes than it holds; so that a body is never much larger than what it inflates to, blocks
+/// that are small or that large are compressed again, which takes hardly longer.
+const COPIED_BYTES_MIN: u64 = 1024;
+
 /// The largest partial. A record that is longer has the blocks it stands in compressed again.
 const PARTIAL_BYTES_MAX: u64 = 64 * 1024;
 
@@ -164,8 +169,11 @@ impl Batcher {
     }
 
     /// Whether `block`, whose plain bytes `source` holds, may be copied into the open batch, if none of its
-    /// records has to change. `incomplete` is the length of the record in which it begins.
+    /// records has to change, and is worth it. `incomplete` is the length of the record in which it begins.
     pub fn may_copy(&self, block: &Block<'_>, source: Source<'_>, incomplete: u64) -> bool {
+        if block.plain_bytes < COPIED_BYTES_MIN || block.bits.length() > block.plain_bytes * 8 {
+            return false;
+        }
         let Some(open) = &self.open else {
             return incomplete == 0 && block.member_bytes_before == 0;
         };
