@@ -16,7 +16,7 @@ use crate::shape::{Shape, Shaped, is_text};
 /// given room for.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Plain bytes of the largest block that may be copied. The usual encoders end a block after some ten
+/// A block that may be copied has fewer plain bytes than this. The usual encoders end a block after some ten
 /// thousand symbols; a larger block is compressed again piece by piece.
 pub const BLOCK_BYTES_MAX: usize = 2 << 20;
 
@@ -36,8 +36,8 @@ pub struct Limits {
 
 /// Turns one object into batches.
 ///
-/// Memory: one open batch's body, a piece of at most [`BLOCK_BYTES_MAX`] plain bytes and as many
-/// compressed ones, one record, and what decoder and compressor hold. Where a body has to be taken apart
+/// Memory: one open batch's body, a piece of at most [`BLOCK_BYTES_MAX`] plain bytes, one record, and what decoder
+/// and compressor hold. Where a body has to be taken apart
 /// (see [`Batcher`]), that batch inflated, during one call.
 pub struct Assembler {
     decoder: Decoder,
@@ -151,10 +151,13 @@ impl Assembler {
             };
             taken += step.taken;
             let plain = &mut self.piece.plain;
-            if step.is_block_end {
+            if plain.len() >= BLOCK_BYTES_MAX {
+                // Even if a block ends just here: whether that shows yet depends on where the input was cut.
+                self.piece.complete(false);
+            } else if step.is_block_end {
                 self.piece.complete(true);
             } else if plain.len() == plain.capacity() {
-                if self.decoder.holds_block() && plain.len() < BLOCK_BYTES_MAX {
+                if self.decoder.holds_block() {
                     plain.reserve_exact(plain.len().min(BLOCK_BYTES_MAX - plain.len()));
                 } else {
                     self.piece.complete(false);
