@@ -48,6 +48,7 @@ fn objects_of_encoders_outside_of_crates_are_the_same_either_way() {
                 step,
                 checkpoint: Checkpoint::default(),
             };
+            println!("{name} in batches of {batch_bytes_max}");
             let outcome = case.check();
             assert!(outcome.plain() == plain, "{name}");
             assert_eq!(outcome.end.as_ref().unwrap().offset, plain.len() as u64);
