@@ -354,6 +354,10 @@ impl Batcher {
     }
 
     fn note(&mut self, record: &Record<'_>) {
+        if record.position.offset.saturating_sub(self.start.offset) >= SPAN_BYTES_MAX {
+            // It is the first of its batch, and follows that many bytes of blank lines.
+            self.start = record.position;
+        }
         let offset = record.position.offset.saturating_sub(self.start.offset);
         let open = self.open();
         let index = record.position.record;
@@ -379,5 +383,38 @@ impl Batcher {
             partial: 0,
             took_apart: false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_of_a_record_after_gigabytes_of_blank_lines_is_right() {
+        let mut batcher = Batcher::new(100, 1, Position::default());
+        let position = Position {
+            offset: 5_000_000_000,
+            record: 0,
+        };
+        let record = Record {
+            bytes: b"late",
+            position,
+            length: 4,
+            end: position.offset + 5,
+            frame: Frame::LineFeed,
+        };
+        assert!(batcher.fits(position, 4));
+        batcher.send(&record, record.bytes);
+        let end = Position {
+            offset: record.end,
+            record: 1,
+        };
+        let source = Source {
+            plain: b"",
+            offset: record.end,
+        };
+        let batch = batcher.cut(end, source).expect("one record");
+        assert_eq!(batch.position_of(0), Some(position));
     }
 }
