@@ -55,7 +55,7 @@ template: $(VENV)/sam/.done ## Lint the SAM template
 deny: target/tools/bin/cargo-deny ## Check the licences and sources of the dependencies, and bans
 	target/tools/bin/cargo-deny check licenses bans sources
 
-# What pigz and gzip write too, where they are installed.
+# What gzip and pigz write too, where they are installed.
 encoders: $(VENV)/encoders/.done ## Hold pass-through to gzip of zlib, zlib-ng, ISA-L, zopfli, Go, and to their decoders
 	PATH="$(VENV)/encoders/bin:$$PATH" $(VENV)/encoders/bin/python tests/encoders/encoders.py write target/encoders
 	BRIGADE_TEST_ENCODERS=$(CURDIR)/target/encoders $(CARGO) test --locked --features local --test it -- \
@@ -66,7 +66,7 @@ encoders: $(VENV)/encoders/.done ## Hold pass-through to gzip of zlib, zlib-ng, 
 FUZZ_SECONDS ?= 300
 fuzz: target/tools/bin/cargo-fuzz ## Look for inputs that break decoding or pass-through: make fuzz [FUZZ_SECONDS=300]
 	$(foreach target,pass_through decode,PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
-		--target-dir target/fuzz $(target) -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -rss_limit_mb=2048 &&) true
+		--target-dir target/fuzz $(target) -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -len_control=0 &&) true
 
 target/tools/bin/cargo-fuzz:
 	$(CARGO) install --locked --root target/tools --version $(CARGO_FUZZ) cargo-fuzz

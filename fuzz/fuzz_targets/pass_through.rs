@@ -9,8 +9,10 @@ use flate2::{Compress, Compression, FlushCompress};
 use libfuzzer_sys::fuzz_target;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 
+#[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/it/both_ways.rs"]
 mod both_ways;
+#[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/it/deflater.rs"]
 mod deflater;
 
@@ -120,10 +122,10 @@ impl Member {
             Encoder::Handmade(blocks) => {
                 let mut rest = plain;
                 let mut parts = Vec::new();
+                let kinds = [Kind::Stored, Kind::Literals, Kind::Far, Kind::Near];
                 for (kind, length) in blocks {
-                    let kind = [Kind::Stored, Kind::Literals, Kind::Far, Kind::Near];
                     let (part, later) = rest.split_at(rest.len().min((*length).into()));
-                    parts.push((kind[usize::from(blocks.len() as u8 ^ length.to_le_bytes()[0]) % 4], part));
+                    parts.push((kinds[usize::from(*kind) % 4], part));
                     rest = later;
                 }
                 parts.push((Kind::Near, rest));

@@ -16,7 +16,7 @@ from isal import isal_zlib
 from zlib_ng import zlib_ng
 from zopfli.zlib import compress as zopfli
 
-PLAIN_BYTES = 1_500_000
+PLAIN_BYTES = 600_000
 ZOPFLI_BYTES = 200_000  # it takes seconds for a megabyte
 
 STRATEGIES = {"default": 0, "filtered": 1, "huffman": 2, "rle": 3, "fixed": 4}

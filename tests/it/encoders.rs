@@ -32,7 +32,7 @@ fn objects_of_encoders_outside_of_crates_are_the_same_either_way() {
         let plain = fs::read(folder.join(format!("plain/{plain_name}.log"))).unwrap();
         for (batch_bytes_max, step, is_json) in [
             (8 << 20, 1 << 20, false),
-            (300_000, 10_000, plain_name == "ndjson"),
+            (200_000, 10_000, plain_name == "ndjson"),
             (40_000, 777, false),
         ] {
             let case = Case {
