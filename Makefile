@@ -8,6 +8,7 @@ CARGO ?= cargo
 # The architecture of the functions on AWS: arm64 or x86_64.
 ARCH ?= arm64
 CARGO_DENY := 0.20.2
+CARGO_FUZZ := 0.13.2
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
@@ -77,7 +78,7 @@ scale-model: ## Say what a number of objects a day takes, and costs: make scale-
 
 ## Before a commit
 
-.PHONY: check template deny e2e e2e-deployed e2e-moto
+.PHONY: check template deny encoders fuzz e2e e2e-deployed e2e-moto
 check: lint test template ## Everything that must hold before a commit: lint, test, template
 
 template: $(VENV)/sam/.done ## Lint the SAM template
@@ -86,6 +87,22 @@ template: $(VENV)/sam/.done ## Lint the SAM template
 
 deny: target/tools/bin/cargo-deny ## Check the licences and sources of the dependencies, and bans
 	target/tools/bin/cargo-deny check licenses bans sources
+
+# What gzip and pigz write too, where they are installed.
+encoders: $(VENV)/encoders/.done ## Hold pass-through to gzip of zlib, zlib-ng, ISA-L, zopfli, Go, and to their decoders
+	PATH="$(VENV)/encoders/bin:$$PATH" $(VENV)/encoders/bin/python tests/encoders/encoders.py write target/encoders
+	BRIGADE_TEST_ENCODERS=$(CURDIR)/target/encoders $(CARGO) test --locked --features local --test it -- \
+		--nocapture encoders::
+	$(VENV)/encoders/bin/python tests/encoders/encoders.py check target/encoders
+
+# For FUZZ_SECONDS each, with AddressSanitizer, on a nightly compiler. What is found is in fuzz/artifacts.
+FUZZ_SECONDS ?= 300
+fuzz: target/tools/bin/cargo-fuzz ## Look for inputs that break decoding or pass-through: make fuzz [FUZZ_SECONDS=300]
+	$(foreach target,pass_through decode,PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) +nightly fuzz run \
+		--target-dir target/fuzz $(target) -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -len_control=0 &&) true
+
+target/tools/bin/cargo-fuzz:
+	$(CARGO) install --locked --root target/tools --version $(CARGO_FUZZ) cargo-fuzz
 
 target/tools/bin/cargo-deny:
 	$(CARGO) install --locked --root target/tools --version $(CARGO_DENY) cargo-deny
@@ -124,7 +141,7 @@ enable-eventbridge: $(if $(shell command -v aws),,$(VENV)/clients/.done) ## Turn
 ## The rest
 
 .PHONY: venvs clean
-venvs: $(foreach each,ministack sam clients moto,$(VENV)/$(each)/.done)
+venvs: $(foreach each,ministack sam clients moto encoders,$(VENV)/$(each)/.done)
 
 # One environment for each, since their pins differ.
 $(VENV)/%/.done: tests/e2e/requirements-%.txt

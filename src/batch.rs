@@ -77,6 +77,11 @@ const WINDOW_BYTES: u64 = 32 * 1024;
 /// The least of a block that is worth being entered for.
 const ENTER_BYTES_MIN: u64 = 8 * 1024;
 
+/// Plain bytes of the smallest block that is copied. A copied block can cost some 20 bytes around it, and a block may
+/// take more bytes than it holds; so that a body is never much larger than what it inflates to, blocks
+/// that are small or that large are compressed again, which takes hardly longer.
+const COPIED_BYTES_MIN: u64 = 1024;
+
 /// The largest partial. A record that is longer has the blocks it stands in compressed again.
 const PARTIAL_BYTES_MAX: u64 = 64 * 1024;
 
@@ -168,8 +173,11 @@ impl Batcher {
     }
 
     /// Whether `block`, whose plain bytes `source` holds, may be copied into the open batch, if none of its
-    /// records has to change. `incomplete` is the length of the record in which it begins.
+    /// records has to change, and is worth it. `incomplete` is the length of the record in which it begins.
     pub fn may_copy(&self, block: &Block<'_>, source: Source<'_>, incomplete: u64) -> bool {
+        if block.plain_bytes < COPIED_BYTES_MIN || block.bits.length() > block.plain_bytes * 8 {
+            return false;
+        }
         let Some(open) = &self.open else {
             return incomplete == 0 && block.member_bytes_before == 0;
         };
@@ -339,6 +347,15 @@ impl Batcher {
         open.partial = incomplete;
     }
 
+    /// Takes the partial out of the body again, unless it is the start of the record at `position`: what is
+    /// incomplete can turn out to be no record at all, such as a CR or a byte order mark alone on its line.
+    pub fn take_out_other_partial(&mut self, position: Position) {
+        let is_other = |open: &Open| open.run.end - open.partial != position.offset;
+        if self.open.as_ref().is_some_and(is_other) {
+            self.take_out_partial();
+        }
+    }
+
     /// Takes the partial out of the body again.
     pub fn take_out_partial(&mut self) {
         let Some(open) = &mut self.open else {
@@ -385,6 +402,10 @@ impl Batcher {
     }
 
     fn note(&mut self, record: &Record<'_>) {
+        if record.position.offset.saturating_sub(self.start.offset) >= SPAN_BYTES_MAX {
+            // It is the first of its batch, and follows that many bytes of blank lines.
+            self.start = record.position;
+        }
         let offset = record.position.offset.saturating_sub(self.start.offset);
         let open = self.open();
         let index = record.position.record;
@@ -410,5 +431,38 @@ impl Batcher {
             partial: 0,
             took_apart: false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_offset_of_a_record_after_gigabytes_of_blank_lines_is_right() {
+        let mut batcher = Batcher::new(100, 1, Position::default());
+        let position = Position {
+            offset: 5_000_000_000,
+            record: 0,
+        };
+        let record = Record {
+            bytes: b"late",
+            position,
+            length: 4,
+            end: position.offset + 5,
+            frame: Frame::LineFeed,
+        };
+        assert!(batcher.fits(position, 4));
+        batcher.send(&record, record.bytes);
+        let end = Position {
+            offset: record.end,
+            record: 1,
+        };
+        let source = Source {
+            plain: b"",
+            offset: record.end,
+        };
+        let batch = batcher.cut(end, source).expect("one record");
+        assert_eq!(batch.position_of(0), Some(position));
     }
 }

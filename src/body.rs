@@ -40,7 +40,7 @@ pub struct Body {
     /// Length when inflated.
     pub plain_bytes: u64,
     pub records: u64,
-    /// Bits of its blocks, all but [`LAST_BLOCK`].
+    /// Bits of its blocks, all but [`LAST_BLOCK`]. They begin at the edge of a byte.
     block_bits: u64,
 }
 
@@ -246,6 +246,8 @@ impl BodyWriter {
 
     fn append(&mut self, body: &Body) {
         self.flush();
+        // Its blocks began at the edge of a byte, and the padding of stored ones among them depends on that.
+        align(&mut self.out);
         let trailer = body.gzip.len() - 8;
         let [a, b, c, d] = [0, 1, 2, 3].map(|at| body.gzip[trailer + at]);
         let blocks = Bits::new(&body.gzip, HEADER.len() as u64 * 8, body.block_bits)
@@ -287,12 +289,7 @@ impl BodyWriter {
             compressor.reset();
             self.is_compressing = true;
         }
-        if !self.out.is_aligned() {
-            // An empty stored block ends at the edge of a byte (RFC 1951, section 3.2.4).
-            self.out.push(0b000, 3);
-            self.out.align();
-            self.out.append_bytes(&[0, 0, 0xff, 0xff]);
-        }
+        align(&mut self.out);
         let out = self.out.bytes_mut().expect("aligned just now");
         let before = compressor.total_in();
         loop {
@@ -306,6 +303,15 @@ impl BodyWriter {
                 return;
             }
         }
+    }
+}
+
+/// Goes on at the edge of a byte, where an empty stored block ends (RFC 1951, section 3.2.4).
+fn align(out: &mut BitWriter) {
+    if !out.is_aligned() {
+        out.push(0b000, 3);
+        out.align();
+        out.append_bytes(&[0, 0, 0xff, 0xff]);
     }
 }
 
@@ -394,6 +400,36 @@ mod tests {
             let twice = Body::concat([&joined, &joined]);
             prop_assert_eq!(twice.plain(), [plain.as_slice(), &plain].concat());
         }
+    }
+
+    #[test]
+    fn bodies_that_end_within_a_byte_are_joined_too() {
+        // Fixed codes, literals `a` and LF, the end of the block: 3 + 8 + 8 + 7 bits, so the next block begins within
+        // a byte.
+        let mut block = BitWriter::default();
+        block.push(0b010, 3);
+        for literal in [b'a', b'\n'] {
+            block.push((0x30 + u32::from(literal)).reverse_bits() >> 24, 8);
+        }
+        block.push(0, 7);
+        let bits = block.length();
+        let bytes = block.finish();
+        let mut crc = Crc::new();
+        crc.update(b"a\n");
+        let mut writer = BodyWriter::new(1);
+        writer.copy(&Block {
+            bits: Bits::new(&bytes, 0, bits).unwrap(),
+            crc: &crc,
+            plain_bytes: 2,
+            member_bytes_before: 0,
+        });
+        writer.count(1);
+        let copied = writer.finish();
+        assert_eq!(copied.plain(), b"a\n");
+        let compressed = body(&[b"b".to_vec()]);
+        let joined = Body::concat([&copied, &compressed, &copied, &copied, &compressed]);
+        assert_eq!(joined.plain(), b"a\nb\na\na\nb\n");
+        assert_eq!(first_member(&joined.gzip).1, joined.gzip.len());
     }
 
     #[test]

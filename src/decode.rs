@@ -35,8 +35,9 @@ pub enum DecodeError {
     Unsupported { format: &'static str },
 }
 
-/// Decodes one object. Holds the 32 KB window of DEFLATE, one member header, and the compressed bits of
-/// one block of at most `block_bytes_max`.
+/// Decodes one object. Holds the 32 KB window of DEFLATE, and the compressed bits of one block of less than
+/// `block_bytes_max`: at most twice as many bytes, since what gives three bytes or more takes at most 48 bits
+/// (RFC 1951, section 3.2.5), in a buffer that grows by doubling.
 pub struct Decoder {
     state: State,
     inflater: Inflater,
@@ -96,7 +97,8 @@ struct Collected {
     first_bit: u64,
     /// Where it ends, once it has.
     end_bit: Option<u64>,
-    /// Whether it grew too large to be held.
+    /// Whether it has too many plain bytes to be held. That depends on nothing else, so it is the same however
+    /// the input is cut into pieces.
     is_too_large: bool,
     crc: Crc,
     plain_bytes: u64,
@@ -110,8 +112,7 @@ impl Collected {
         self.bytes.extend_from_slice(taken);
         self.crc.update(plain);
         self.plain_bytes += plain.len() as u64;
-        let larger = self.plain_bytes.max(self.bytes.len() as u64);
-        self.is_too_large |= larger > block_bytes_max as u64;
+        self.is_too_large |= self.plain_bytes >= block_bytes_max as u64;
         if self.is_too_large {
             self.forget(self.bytes.len().saturating_sub(BYTES_BEHIND_MAX));
         }
@@ -138,8 +139,7 @@ impl Collected {
 }
 
 impl Decoder {
-    /// Blocks that take more than `block_bytes_max`, compressed or not, are decoded all the same, but
-    /// never given whole.
+    /// Blocks of `block_bytes_max` plain bytes or more are decoded all the same, but never given whole.
     pub fn new(block_bytes_max: usize) -> Self {
         Self {
             state: State::Sniff(Vec::with_capacity(MAGIC_BYTES_MAX)),

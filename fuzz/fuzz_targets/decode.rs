@@ -1,0 +1,92 @@
+//! Any bytes as a gzip member: the decoder against miniz_oxide, in two sizes of pieces, and its blocks put together
+//! again.
+
+#![no_main]
+
+use std::ops::Range;
+
+use bucket_brigade::bits::BitWriter;
+use bucket_brigade::decode::{DecodeError, Decoder};
+use libfuzzer_sys::fuzz_target;
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
+use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec};
+
+const PLAIN_BYTES_MAX: usize = 200_000;
+/// Small, so that some blocks are too large.
+const BLOCK_BYTES_MAX: usize = 20_000;
+
+/// What came out, and the blocks that were given: where their plain bytes stand, and their bits.
+type Decoded = (Vec<u8>, Vec<(Range<usize>, Vec<u8>)>, Result<(), DecodeError>);
+
+fn decode(input: &[u8], step: usize, room: usize) -> Decoded {
+    let mut decoder = Decoder::new(BLOCK_BYTES_MAX);
+    let (mut all, mut blocks, mut block_start) = (Vec::new(), Vec::new(), 0);
+    let mut plain = Vec::with_capacity(room);
+    for mut piece in input.chunks(step) {
+        loop {
+            let pushed = decoder.push(piece, &mut plain);
+            let is_empty = plain.is_empty();
+            all.append(&mut plain);
+            let step = match pushed {
+                Ok(step) => step,
+                Err(error) => return (all, blocks, Err(error)),
+            };
+            piece = &piece[step.taken..];
+            if step.is_block_end {
+                if let Some(block) = decoder.block() {
+                    assert_eq!(block.plain_bytes, (all.len() - block_start) as u64);
+                    assert!(block.member_bytes_before <= block_start as u64);
+                    let mut bits = BitWriter::default();
+                    bits.append(block.bits);
+                    blocks.push((block_start..all.len(), bits.finish()));
+                }
+                block_start = all.len();
+            } else if step.taken == 0 && is_empty {
+                break;
+            }
+        }
+        if all.len() > PLAIN_BYTES_MAX * 4 {
+            break;
+        }
+    }
+    let end = decoder.finish(&mut plain);
+    all.append(&mut plain);
+    (all, blocks, end)
+}
+
+/// Inflates one block alone, whatever its back-references lead to.
+fn inflated_block(bits: &[u8], window: &[u8], plain_bytes: usize) -> Option<Vec<u8>> {
+    let mut last = bits.to_vec();
+    *last.first_mut()? |= 1;
+    let mut out = window.to_vec();
+    out.resize(window.len() + plain_bytes, 0);
+    let flags = inflate_flags::TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+    let inflater = &mut DecompressorOxide::new();
+    let (status, _, given) = decompress(inflater, &last, &mut out, window.len(), flags);
+    (status == TINFLStatus::Done && given == plain_bytes).then(|| out.split_off(window.len()))
+}
+
+fuzz_target!(|input: &[u8]| {
+    let [a, b, rest @ ..] = input else {
+        return;
+    };
+    let (step, room) = (usize::from(*a) * 3 + 1, usize::from(*b) * 40 + 10);
+    let mut object = b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec();
+    object.extend_from_slice(rest);
+    let (plain, blocks, end) = decode(&object, step, room);
+    let (again, again_blocks, again_end) = decode(&object, object.len(), 1 << 20);
+    let is_nested = matches!(end, Err(DecodeError::Unsupported { .. }));
+    if plain.len() > PLAIN_BYTES_MAX || again.len() > PLAIN_BYTES_MAX || is_nested {
+        return;
+    }
+    assert_eq!((&plain, &blocks), (&again, &again_blocks));
+    assert_eq!(end.is_ok(), again_end.is_ok());
+    if end.is_ok() && object.len() < 60_000 {
+        let by_miniz = decompress_to_vec(&object[10..]).expect("DEFLATE for miniz_oxide too");
+        assert!(plain.starts_with(&by_miniz));
+    }
+    for (range, bits) in blocks.iter().take(20) {
+        let found = inflated_block(bits, &plain[..range.start], range.len());
+        assert_eq!(found.as_deref(), Some(&plain[range.clone()]));
+    }
+});
