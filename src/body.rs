@@ -246,6 +246,8 @@ impl BodyWriter {
 
     fn append(&mut self, body: &Body) {
         self.flush();
+        // The padding of stored blocks stands only where they begin at the same bit of a byte as before.
+        self.align();
         let trailer = body.gzip.len() - 8;
         let [a, b, c, d] = [0, 1, 2, 3].map(|at| body.gzip[trailer + at]);
         let blocks = Bits::new(&body.gzip, HEADER.len() as u64 * 8, body.block_bits)
@@ -277,7 +279,17 @@ impl BodyWriter {
         }
     }
 
+    /// Goes on to the edge of a byte, with an empty stored block (RFC 1951, section 3.2.4).
+    fn align(&mut self) {
+        if !self.out.is_aligned() {
+            self.out.push(0b000, 3);
+            self.out.align();
+            self.out.append_bytes(&[0, 0, 0xff, 0xff]);
+        }
+    }
+
     fn compress(&mut self, plain: &[u8], flush: FlushCompress) {
+        self.align();
         let level = Compression::new(self.level);
         let compressor = self
             .compressor
@@ -286,12 +298,6 @@ impl BodyWriter {
             // What was compressed before is not what stands before, so nothing may refer to it.
             compressor.reset();
             self.is_compressing = true;
-        }
-        if !self.out.is_aligned() {
-            // An empty stored block ends at the edge of a byte (RFC 1951, section 3.2.4).
-            self.out.push(0b000, 3);
-            self.out.align();
-            self.out.append_bytes(&[0, 0, 0xff, 0xff]);
         }
         let out = self.out.bytes_mut().expect("aligned just now");
         let before = compressor.total_in();
@@ -394,6 +400,20 @@ mod tests {
             let twice = Body::concat([&joined, &joined]);
             prop_assert_eq!(twice.plain(), [plain.as_slice(), &plain].concat());
         }
+    }
+
+    /// As bodies of copied blocks do.
+    #[test]
+    fn a_body_that_ends_within_a_byte_is_joined_with_one_that_holds_stored_blocks() {
+        let mut writer = BodyWriter::new(3);
+        writer.push(b"first");
+        writer.flush();
+        // An empty block of fixed codes: BFINAL 0, BTYPE 01, and its end.
+        writer.out.push(0b010, 10);
+        let (first, second) = (writer.finish(), body(&[b"second".to_vec()]));
+        let joined = Body::concat([&first, &second, &first, &first, &second]);
+        let words: [&[u8]; 5] = [b"first", b"second", b"first", b"first", b"second"];
+        assert_eq!(records(&joined), words);
     }
 
     #[test]
