@@ -43,6 +43,8 @@ pub mod sink;
 
 pub mod delivery;
 
+pub mod share;
+
 pub mod backoff;
 
 pub mod checkpoint;
