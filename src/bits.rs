@@ -154,16 +154,6 @@ impl BitWriter {
         self.open = open;
     }
 
-    /// The bytes to write to, if the bits fill whole ones.
-    pub fn bytes_mut(&mut self) -> Option<&mut Vec<u8>> {
-        self.is_aligned().then_some(&mut self.bytes)
-    }
-
-    /// The bytes so far, without the bits that fill none.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
     /// The bytes, the last one filled with zeros.
     pub fn finish(mut self) -> Vec<u8> {
         self.align();

@@ -15,6 +15,7 @@ use crate::quarantine::S3Place;
 use crate::telemetry::{LogFormat, LogLevel};
 
 mod endpoint;
+mod memory;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use reader::{Parsed, Reader, Reported};
 use watch::bucket_and_prefix;
 
 pub use endpoint::{Endpoint, EndpointKind, TokenPlace};
+pub use memory::{InFlight, Sizes};
 pub use reader::{ConfigErrors, Problem};
 pub use vars::{SetBy, Shown, VARS, Var, settings_table};
 pub use watch::WatchedPrefix;
@@ -47,13 +49,16 @@ pub struct Config {
     /// Empty if nothing is watched.
     pub watch: Vec<WatchedPrefix>,
     pub add_source_field: bool,
+    pub pass_through: bool,
+    pub compression_level: NonZeroU32,
     pub part_bytes: NonZeroUsize,
     /// Never more than the endpoint's kind takes.
     pub batch_bytes_max: NonZeroUsize,
     /// Never more than `batch_bytes_max`.
     pub record_bytes_max: NonZeroUsize,
-    pub requests_in_flight_max: NonZeroUsize,
-    pub objects_in_flight_max: NonZeroUsize,
+    pub in_flight: InFlight,
+    /// May be zero.
+    pub share_linger: Duration,
     pub list_pages_max: NonZeroU32,
     pub pages_in_flight_max: NonZeroUsize,
     pub requeues_in_flight_max: NonZeroUsize,
@@ -135,11 +140,14 @@ impl Config {
         let source = SourceAccess::read(reader);
         let watch = reader.optional(&vars::WATCH, watched_prefixes);
         let add_source_field = reader.required(&vars::ADD_SOURCE_FIELD, BOOL, bool);
-        let part_bytes = reader.count(&vars::PART_BYTES);
+        let pass_through = reader.required(&vars::PASS_THROUGH, BOOL, bool);
+        let compression_level = reader.count(&vars::COMPRESSION_LEVEL);
+        let part_bytes: Result<NonZeroUsize, _> = reader.count(&vars::PART_BYTES);
         let batch_bytes_max: Result<NonZeroUsize, _> = reader.count(&vars::BATCH_BYTES_MAX);
         let record_bytes_max: Result<NonZeroUsize, _> = reader.count(&vars::RECORD_BYTES_MAX);
-        let requests_in_flight_max = reader.count(&vars::REQUESTS_IN_FLIGHT_MAX);
-        let objects_in_flight_max = reader.count(&vars::OBJECTS_IN_FLIGHT_MAX);
+        let sizes = Sizes::read(part_bytes, batch_bytes_max, record_bytes_max);
+        let in_flight = InFlight::read(reader, sizes);
+        let share_linger = reader.millis(&vars::SHARE_LINGER_MS);
         let list_pages_max = reader.count(&vars::LIST_PAGES_MAX);
         let pages_in_flight_max = reader.count(&vars::PAGES_IN_FLIGHT_MAX);
         let requeues_in_flight_max = reader.count(&vars::REQUEUES_IN_FLIGHT_MAX);
@@ -180,11 +188,13 @@ impl Config {
             source: source?,
             watch: watch?.unwrap_or_default(),
             add_source_field: add_source_field?,
+            pass_through: pass_through?,
+            compression_level: compression_level?,
             part_bytes: part_bytes?,
             batch_bytes_max: batch_bytes_max?,
             record_bytes_max: record_bytes_max?,
-            requests_in_flight_max: requests_in_flight_max?,
-            objects_in_flight_max: objects_in_flight_max?,
+            in_flight: in_flight?,
+            share_linger: share_linger?,
             list_pages_max: list_pages_max?,
             pages_in_flight_max: pages_in_flight_max?,
             requeues_in_flight_max: requeues_in_flight_max?,

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::{self, Next};
@@ -123,59 +123,220 @@ pub async fn deliver<S: Sink>(
     limits: TimeLimits,
     random: impl Fn() -> u64 + Send,
 ) -> Delivered {
-    let turns = Semaphore::new(1);
-    deliver_in_turn(&turns, std::future::pending(), sink, body, limits, random).await
+    let (requests, cutting) = (Semaphore::new(1), Semaphore::new(1));
+    let turns = Turns {
+        requests: &requests,
+        cutting: &cutting,
+    };
+    let (stop, begun) = (std::future::pending(), Tries::default());
+    deliver_in_turn(turns, stop, sink, body, begun, limits, random).await
 }
 
-/// [`deliver`], but each request takes a turn, and leaves it to others while it waits to be repeated;
-/// and once `stop` is ready nothing is waited for any more, except the answer to a request under way.
+/// What deliveries take turns at.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns<'a> {
+    /// Requests under way. A delivery leaves its turn to others while it waits to repeat one.
+    pub requests: &'a Semaphore,
+    /// Bodies that are cut: such a delivery holds its parts beside the whole. It gives them up, and its
+    /// turn, while it waits to repeat a request.
+    pub cutting: &'a Semaphore,
+}
+
+/// [`deliver`] among others; and once `stop` is ready no request begins, and nothing is waited for any
+/// more except the answer to one that is under way. `begun` is what earlier requests for the same records have come to.
 pub async fn deliver_in_turn<S: Sink>(
-    turns: &Semaphore,
+    turns: Turns<'_>,
     stop: impl Future<Output = ()> + Send,
     sink: &S,
     body: Body,
+    begun: Tries,
     limits: TimeLimits,
     random: impl Fn() -> u64 + Send,
 ) -> Delivered {
-    tokio::pin!(stop);
-    let mut work = Work::of(body);
-    while let Some(part) = work.pop() {
-        let turn = tokio::select! {
-            biased;
-            turn = timeout_at(limits.until, turns.acquire()) => turn.ok(),
-            () = &mut stop => None,
-        };
-        let timeout = turn
-            .as_ref()
-            .and_then(|_| limits.request_at(Instant::now()));
-        let Some(timeout) = timeout else {
-            work.stop_for_time(None);
+    let mut courier = Courier {
+        turns,
+        stop: std::pin::pin!(stop),
+        sink,
+        limits,
+        random,
+    };
+    let mut work = Work::of(body, begun);
+    let mut cutting = None;
+    if !courier.wait_again(&mut work).await {
+        return work.finish();
+    }
+    while !work.is_done() {
+        if work.is_cut() && cutting.is_none() {
+            cutting = courier.turn(turns.cutting).await;
+        }
+        let may_go_on = cutting.is_some() || !work.is_cut();
+        let Some((part, answer)) = courier.ask(&mut work, may_go_on).await else {
+            work.stop_for_time();
             break;
         };
-        let answer = sink.deliver(&part.body, timeout).await;
-        drop(turn);
+        if answer.cuts() && cutting.is_none() {
+            cutting = courier.turn(turns.cutting).await;
+            if cutting.is_none() {
+                work.put_back(part);
+                work.stop_for_time();
+                break;
+            }
+        }
         match work.push_answer(part, answer) {
             Step::Go => {}
             Step::Stop => break,
-            Step::Wait { failures, after } => {
-                let left = limits.wait_at(Instant::now());
-                match backoff::before_next_attempt(failures, after, left, random()) {
-                    Next::Wait(wait) => tokio::select! {
-                        () = sleep(wait) => {}
-                        () = &mut stop => {
-                            work.stop_for_time(after);
-                            break;
-                        }
-                    },
-                    Next::GiveUp => {
-                        work.stop_for_time(after);
-                        break;
-                    }
+            Step::Wait => {
+                work.forget_parts();
+                cutting = None;
+                if !courier.wait_again(&mut work).await {
+                    break;
                 }
             }
         }
     }
     work.finish()
+}
+
+/// What became of a body that several objects share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SharedDelivered {
+    /// As of any other body.
+    Ended(Delivered),
+    /// Nothing of it is answered for, and one object's records may be why: they are to go on in smaller
+    /// company, or alone. This is what the requests so far have come to.
+    Parted(Tries),
+}
+
+/// [`deliver_in_turn`] for a body that several objects share: it is never cut, and not repeated after an
+/// answer that one of them alone may be to blame for, so that no object keeps others from being
+/// delivered.
+pub async fn deliver_shared<S: Sink>(
+    turns: Turns<'_>,
+    stop: impl Future<Output = ()> + Send,
+    sink: &S,
+    body: Body,
+    begun: Tries,
+    limits: TimeLimits,
+    random: impl Fn() -> u64 + Send,
+) -> SharedDelivered {
+    let mut courier = Courier {
+        turns,
+        stop: std::pin::pin!(stop),
+        sink,
+        limits,
+        random,
+    };
+    let mut work = Work::of(body, begun);
+    while !work.is_done() {
+        if !courier.wait_again(&mut work).await {
+            break;
+        }
+        let Some((part, answer)) = courier.ask(&mut work, true).await else {
+            work.stop_for_time();
+            break;
+        };
+        if answer.may_blame_one() {
+            return SharedDelivered::Parted(work.part(&part, answer));
+        }
+        if work.push_answer(part, answer) == Step::Stop {
+            break;
+        }
+    }
+    SharedDelivered::Ended(work.finish())
+}
+
+/// Asks and waits.
+struct Courier<'a, S, F, R> {
+    turns: Turns<'a>,
+    stop: std::pin::Pin<&'a mut F>,
+    sink: &'a S,
+    limits: TimeLimits,
+    random: R,
+}
+
+impl<S: Sink, F: Future<Output = ()> + Send, R: Fn() -> u64 + Send> Courier<'_, S, F, R> {
+    /// A turn, unless time runs out before.
+    async fn turn<'s>(&mut self, turns: &'s Semaphore) -> Option<SemaphorePermit<'s>> {
+        tokio::select! {
+            biased;
+            () = &mut self.stop => None,
+            turn = timeout_at(self.limits.until, turns.acquire()) => turn.ok()?.ok(),
+        }
+    }
+
+    /// Sends the next part, and gives its answer. None if no time is left for the request.
+    async fn ask(&mut self, work: &mut Work, may_go_on: bool) -> Option<(Part, Answer)> {
+        let turn = match may_go_on {
+            true => self.turn(self.turns.requests).await?,
+            false => return None,
+        };
+        let timeout = self.limits.request_at(Instant::now())?;
+        let part = work.pop()?;
+        let answer = self.sink.deliver(&part.body, timeout).await;
+        drop(turn);
+        Some((part, answer))
+    }
+
+    /// Waits before a request is repeated, if the last one failed. False if that takes too long: then the
+    /// work has noted it.
+    async fn wait_again(&mut self, work: &mut Work) -> bool {
+        let Some(failed) = work.tries.failed.as_ref() else {
+            return true;
+        };
+        let left = self.limits.wait_at(Instant::now());
+        let random = (self.random)();
+        let next = backoff::before_next_attempt(failed.failures, failed.after, left, random);
+        let waited = match next {
+            Next::Wait(wait) => tokio::select! {
+                () = sleep(wait) => true,
+                () = &mut self.stop => false,
+            },
+            Next::GiveUp => false,
+        };
+        if !waited {
+            work.stop_for_time();
+        }
+        waited
+    }
+}
+
+/// What requests for some records have come to so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    pub requests: u64,
+    /// Bytes of the bodies of all requests.
+    pub body_bytes: u64,
+    /// Requests whose answer was lost.
+    pub ambiguous: u64,
+    /// How the last request failed, if it did.
+    pub failed: Option<Failed>,
+}
+
+/// A request that failed and may be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// In a row, this one included, since the endpoint last gave an answer that settles something.
+    pub failures: u32,
+    pub reason: RetryReason,
+    /// How long the endpoint asked to be left alone.
+    pub after: Option<Duration>,
+}
+
+impl Tries {
+    fn add(&mut self, body: &Body) {
+        self.requests += 1;
+        self.body_bytes += body.gzip.len() as u64;
+    }
+
+    fn fail(&mut self, reason: RetryReason, after: Option<Duration>) {
+        self.ambiguous += u64::from(reason.is_ambiguous());
+        let failures = self.failed.as_ref().map_or(0, |failed| failed.failures);
+        self.failed = Some(Failed {
+            failures: failures.saturating_add(1),
+            reason,
+            after,
+        });
+    }
 }
 
 /// Some of the body's records, as a body of their own.
@@ -198,61 +359,112 @@ enum Step {
     /// Go on with the next part.
     Go,
     /// The same part again, after a wait.
-    Wait {
-        /// In a row, this one included.
-        failures: u32,
-        after: Option<Duration>,
-    },
+    Wait,
     Stop,
+}
+
+/// Records that are yet to be sent.
+#[derive(Debug)]
+struct Queued {
+    first: u64,
+    records: u64,
+    /// None if it has to be cut from the whole again.
+    body: Option<Body>,
 }
 
 /// What is yet to be sent, and what is known so far.
 #[derive(Debug)]
 struct Work {
-    records: u64,
+    whole: Body,
     /// The last is the next: parts leave in the order of their records.
-    parts: Vec<Part>,
+    parts: Vec<Queued>,
     delivered: Delivered,
-    /// Failures since the endpoint last gave an answer that settles something.
-    failures: u32,
-    last_failure: Option<RetryReason>,
+    tries: Tries,
 }
 
 impl Work {
-    fn of(body: Body) -> Self {
-        let records = body.records;
-        let whole = Part { first: 0, body };
+    fn of(body: Body, begun: Tries) -> Self {
+        let queued = Queued {
+            first: 0,
+            records: body.records,
+            body: Some(body.clone()),
+        };
         Self {
-            records,
-            parts: Vec::from_iter((records > 0).then_some(whole)),
+            parts: Vec::from_iter((body.records > 0).then_some(queued)),
+            whole: body,
             delivered: Delivered::default(),
-            failures: 0,
-            last_failure: None,
+            tries: begun,
         }
     }
 
+    fn is_done(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Whether what is left is part of the body.
+    fn is_cut(&self) -> bool {
+        let whole = self.whole.records;
+        self.parts.iter().any(|queued| queued.records < whole)
+    }
+
     fn pop(&mut self) -> Option<Part> {
-        self.parts.pop()
+        let queued = self.parts.pop()?;
+        let ordinals = queued.first..queued.first + queued.records;
+        let body = queued.body.unwrap_or_else(|| slice(&self.whole, ordinals));
+        Some(Part {
+            first: queued.first,
+            body,
+        })
+    }
+
+    fn put_back(&mut self, part: Part) {
+        self.parts.push(Queued {
+            first: part.first,
+            records: part.body.records,
+            body: Some(part.body),
+        });
+    }
+
+    /// Gives up the memory of all parts of the body.
+    fn forget_parts(&mut self) {
+        for queued in &mut self.parts {
+            if queued.records < self.whole.records {
+                queued.body = None;
+            }
+        }
     }
 
     fn push_answer(&mut self, part: Part, answer: Answer) -> Step {
-        self.delivered.requests += 1;
-        self.delivered.body_bytes += part.body.gzip.len() as u64;
+        self.tries.add(&part.body);
         match answer {
             Answer::Accepted => self.accept(&part),
             Answer::Partial(Refusals::Identified(refused)) => self.refuse_some(&part, &refused),
             Answer::Partial(Refusals::Unidentified { count }) => self.lose_sight_of(&part, count),
             Answer::TooLarge => self.cut(&part, RefusalReason::Oversized),
             Answer::Refused { .. } => self.cut(&part, RefusalReason::Refused),
-            Answer::Retry { reason, after } => return self.repeat(part, reason, after),
+            Answer::Retry { reason, after } => {
+                self.put_back(part);
+                self.tries.fail(reason, after);
+                return Step::Wait;
+            }
             Answer::Fatal { reason } => {
                 self.delivered.unfinished = Some(Unfinished::Fatal { reason });
                 return Step::Stop;
             }
         }
-        self.failures = 0;
-        self.last_failure = None;
+        self.tries.failed = None;
         Step::Go
+    }
+
+    /// Ends the work on a shared body, with an answer that settles nothing.
+    fn part(mut self, part: &Part, answer: Answer) -> Tries {
+        self.tries.add(&part.body);
+        match answer {
+            Answer::Retry { reason, after } => self.tries.fail(reason, after),
+            Answer::TooLarge | Answer::Refused { .. } => self.tries.failed = None,
+            Answer::Accepted | Answer::Partial(_) | Answer::Fatal { .. } => {}
+        }
+        self.tries
     }
 
     fn accept(&mut self, part: &Part) {
@@ -289,9 +501,10 @@ impl Work {
         match part.body.halves() {
             Some((before, after)) => {
                 let first = part.first + before.records;
-                self.parts.push(Part { first, body: after });
-                self.parts.push(Part {
-                    first: part.first,
+                self.put_back(Part { first, body: after });
+                let first = part.first;
+                self.put_back(Part {
+                    first,
                     body: before,
                 });
             }
@@ -299,26 +512,20 @@ impl Work {
         }
     }
 
-    fn repeat(&mut self, part: Part, reason: RetryReason, after: Option<Duration>) -> Step {
-        self.parts.push(part);
-        self.delivered.ambiguous += u64::from(reason.is_ambiguous());
-        self.failures = self.failures.saturating_add(1);
-        self.last_failure = Some(reason);
-        Step::Wait {
-            failures: self.failures,
-            after,
-        }
-    }
-
-    fn stop_for_time(&mut self, after: Option<Duration>) {
-        self.delivered.unfinished = Some(Unfinished::Retry {
-            reason: self.last_failure.take(),
-            after,
-        });
+    fn stop_for_time(&mut self) {
+        let failed = self.tries.failed.take();
+        let (reason, after) =
+            failed.map_or((None, None), |failed| (Some(failed.reason), failed.after));
+        self.delivered.unfinished = Some(Unfinished::Retry { reason, after });
     }
 
     fn finish(self) -> Delivered {
-        let delivered = self.delivered;
+        let delivered = Delivered {
+            requests: self.tries.requests,
+            body_bytes: self.tries.body_bytes,
+            ambiguous: self.tries.ambiguous,
+            ..self.delivered
+        };
         debug_assert!(delivered.refused.is_sorted_by(|a, b| a.0 < b.0));
         debug_assert_eq!(
             delivered.records_accepted() + delivered.records_refused(),
@@ -326,9 +533,22 @@ impl Work {
             "no record is answered for in two ways"
         );
         debug_assert!(
-            delivered.unfinished.is_some() || delivered.answered() == Ranges::from(0..self.records),
+            delivered.unfinished.is_some()
+                || delivered.answered() == Ranges::from(0..self.whole.records),
             "every record is answered for, or there is a reason why not"
         );
         delivered
+    }
+}
+
+/// Some records of a body, as a body of their own.
+fn slice(whole: &Body, ordinals: std::ops::Range<u64>) -> Body {
+    let from = match whole.split_at_ordinal(ordinals.start) {
+        Some((_, from)) => from,
+        None => whole.clone(),
+    };
+    match from.split_at_ordinal(ordinals.end - ordinals.start) {
+        Some((slice, _)) => slice,
+        None => from,
     }
 }

@@ -17,9 +17,6 @@ use crate::sink::endpoint::shape_for;
 use crate::telemetry::{LogLevel, Metric, Metrics, start_logging};
 use crate::token::{FixedToken, Token, TokenError, TokenSource};
 
-/// Compression level of request bodies: zlib's own default, and the usual one for logs.
-const LEVEL: u32 = 6;
-
 /// A token from the settings or from AWS.
 pub enum ConfiguredToken {
     Fixed(FixedToken),
@@ -94,13 +91,16 @@ pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
         limits: Limits {
             batch_bytes_max: config.batch_bytes_max.get(),
             record_bytes_max: config.record_bytes_max.get(),
-            level: LEVEL,
-            pass_through: true,
+            level: config.compression_level.get(),
+            pass_through: config.pass_through,
         },
         shape: shape_for(kind),
         add_source_field: config.add_source_field,
         part_bytes: config.part_bytes.get() as u64,
-        requests_in_flight_max: config.requests_in_flight_max.get(),
+        objects_in_flight_max: config.in_flight.objects_max,
+        requests_in_flight_max: config.in_flight.requests_max,
+        body_bytes_in_flight_max: config.in_flight.body_bytes_max,
+        share_linger: config.share_linger,
         delivery_timeout: config.delivery_timeout,
         lease: config.lease,
         attempts_max: config.attempts_max.get(),

@@ -5,8 +5,7 @@
 //! be read goes to the dead-letter queue as it came, and is done.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsBatchResponse;
@@ -19,7 +18,7 @@ use crate::event::{EventError, Found, Ignored, Message, MessageId, Trigger, part
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::Ledger;
 use crate::object::WorkItem;
-use crate::pipeline::{Deadline, Ingested, Pipeline};
+use crate::pipeline::{Deadline, Ingested, OBJECTS_HELD_MAX, Pipeline};
 use crate::quarantine::Quarantine;
 use crate::queue::{QueueError, WorkQueue};
 use crate::sink::Sink;
@@ -49,10 +48,9 @@ pub enum InvocationError {
 
 /// What handles invocations. One lives as long as its process.
 pub struct Ingest<S, K, L, Q, C, W> {
-    pub pipeline: Pipeline<S, K, L, Q, C>,
+    pub pipeline: Arc<Pipeline<S, K, L, Q, C>>,
     /// Absent if S3 invokes the function directly.
     pub queue: Option<W>,
-    pub objects_in_flight_max: usize,
     pub metrics: Metrics,
 }
 
@@ -62,7 +60,15 @@ struct Task<'a> {
     message: Option<&'a Message>,
 }
 
-impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest<S, K, L, Q, C, W> {
+impl<S, K, L, Q, C, W> Ingest<S, K, L, Q, C, W>
+where
+    S: Store + 'static,
+    K: Sink + 'static,
+    L: Ledger + 'static,
+    Q: Quarantine + 'static,
+    C: Clock + 'static,
+    W: WorkQueue,
+{
     /// Carries every object that `payload` names. `worker` names this invocation in the ledger.
     pub async fn invoke(
         &self,
@@ -142,23 +148,24 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
         partial_answer(again)
     }
 
-    /// Carries all items, several at a time. The ones that are not done, with their messages.
+    /// Carries all items in one round, so that small objects share requests. The ones that are not done,
+    /// with their messages.
     async fn carry_all<'a>(
         &self,
-        tasks: Vec<Task<'a>>,
+        mut tasks: Vec<Task<'a>>,
         worker: &str,
         deadline: Deadline,
     ) -> Vec<(Option<&'a Message>, Failure)> {
-        let is_fatal = AtomicBool::new(false);
+        // Small objects first: a large one would keep its turn to be read for as long as it lasts.
+        tasks.sort_by_key(|task| task.item.size);
         let under_way = UnderWay::of(&tasks);
+        let round = self.pipeline.round();
         stream::iter(tasks)
-            .map(async |task| {
-                let outcome = if is_fatal.load(Ordering::Relaxed) {
-                    not_begun("another item met a fatal failure")
-                } else if self.pipeline.ports().clock.now() >= deadline.stop_at {
-                    not_begun("time ran out before its turn")
-                } else {
-                    self.pipeline.ingest(&task.item, worker, deadline).await
+            .map(|task| (round.enter(), task))
+            .map(async |(place, task)| {
+                let outcome = match place.turn(deadline.stop_at).await {
+                    Ok(turn) => turn.ingest(&task.item, worker, deadline).await,
+                    Err(failure) => Ingested::returned(failure),
                 };
                 self.note(&task.item, &outcome);
                 let failure = match outcome {
@@ -167,9 +174,6 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
                     | Ingested::Skipped { .. }
                     | Ingested::Quarantined { .. } => None,
                 };
-                if failure.as_ref().map(Failure::verdict) == Some(Verdict::Fatal) {
-                    is_fatal.store(true, Ordering::Relaxed);
-                }
                 if let Some(message) = task.message
                     && let Some(delay) = under_way.end(message, self.delay(message, &outcome))
                 {
@@ -177,7 +181,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock, W: WorkQueue> Ingest
                 }
                 failure.map(|failure| (task.message, failure))
             })
-            .buffer_unordered(self.objects_in_flight_max)
+            .buffer_unordered(OBJECTS_HELD_MAX)
             .filter_map(std::future::ready)
             .collect()
             .await
@@ -359,8 +363,4 @@ impl<'a> UnderWay<'a> {
         *longest = (*longest).max(delay);
         (*left == 0).then_some(*longest).flatten()
     }
-}
-
-fn not_begun(why: &str) -> Ingested {
-    Ingested::returned(Failure::new(FailureKind::NotBegun, why))
 }

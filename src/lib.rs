@@ -33,6 +33,7 @@ pub mod shape;
 
 pub mod bits;
 pub mod body;
+pub mod compress;
 pub mod symbols;
 
 pub mod batch;
@@ -42,6 +43,8 @@ pub mod assemble;
 pub mod sink;
 
 pub mod delivery;
+
+pub mod share;
 
 pub mod backoff;
 

@@ -3,9 +3,10 @@
 //! This is the shell around [`Assembler`] and [`Window`]: it holds the ports and the clock, and
 //! decides nothing that they can decide.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::assemble::Limits;
 use crate::backoff::{Next, before_next_attempt, return_delay_max};
@@ -21,9 +22,24 @@ use crate::shape::Shape;
 use crate::sink::Sink;
 use crate::store::{Store, StoreError};
 
+mod input;
+mod parcel;
+mod round;
 mod stream;
 
+use round::Seat;
 use stream::Stream;
+
+pub use round::{Place, Round, Turn};
+
+/// Objects that are held at a time, from their claim or the wait for it to their end: as many as one
+/// batch of messages brings, so that all of them can share requests. Each takes some kilobytes.
+pub const OBJECTS_HELD_MAX: usize = 100;
+
+/// Moves in the ledger under way at once. Each takes a connection, whose TLS handshake costs more than
+/// many moves do; and at 10 ms a move so many settle 1,600 objects a second, which is more than one
+/// function carries.
+const LEDGER_MOVES_MAX: usize = 16;
 
 /// The ports that the pipeline stands on.
 pub struct Ports<S, K, L, Q, C> {
@@ -36,7 +52,7 @@ pub struct Ports<S, K, L, Q, C> {
     pub random: fn() -> u64,
 }
 
-/// What bounds the work on one object.
+/// What bounds the work on objects, one and all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub limits: Limits,
@@ -46,8 +62,16 @@ pub struct Bounds {
     pub add_source_field: bool,
     /// Bytes of one ranged GET.
     pub part_bytes: u64,
-    /// Requests to the endpoint under way at once, over all objects.
+    /// Objects that are claimed, fetched and assembled at once. Those that wait for the endpoint alone
+    /// do not count.
+    pub objects_in_flight_max: usize,
+    /// Requests to the endpoint under way at once, over all objects, and batches of one object that are
+    /// sent and not covered by a durable checkpoint.
     pub requests_in_flight_max: usize,
+    /// Bytes of batches that wait or are under way, over all objects. One that is larger takes all of it.
+    pub body_bytes_in_flight_max: u32,
+    /// How long a small body waits for the next one to share its request.
+    pub share_linger: Duration,
     /// How long one request may take.
     pub delivery_timeout: Duration,
     pub lease: Duration,
@@ -113,29 +137,70 @@ impl Ingested {
     }
 }
 
-/// Carries objects. One pipeline serves many objects at once.
+/// Carries objects. One pipeline serves many objects at once, and bounds what they take together.
+///
+/// Whoever waits for a turn at one of its bounds holds none that comes before it in this order:
+/// `requests`, `cutting`, `keeping`, `bodies`, `reading`. So nobody waits in a circle: a delivery never waits for
+/// memory, nor does what holds memory wait to be read.
 pub struct Pipeline<S, K, L, Q, C> {
     ports: Ports<S, K, L, Q, C>,
     bounds: Bounds,
+    /// Objects that are claimed, fetched and assembled.
+    reading: Arc<Semaphore>,
+    /// Bytes of batches.
+    bodies: Arc<Semaphore>,
     requests: Semaphore,
+    /// Bodies that are cut, which is memory beside their own.
+    cutting: Semaphore,
     /// Entries of the quarantine are built one at a time, since each is in memory whole, and so is
     /// the body it is taken from.
     keeping: Semaphore,
+    moves: Semaphore,
     stopping: watch::Sender<bool>,
 }
 
-impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q, C> {
-    pub fn new(ports: Ports<S, K, L, Q, C>, bounds: Bounds) -> Self {
-        let requests = Semaphore::new(bounds.requests_in_flight_max);
-        Self {
+impl<S, K, L, Q, C> Pipeline<S, K, L, Q, C>
+where
+    S: Store + 'static,
+    K: Sink + 'static,
+    L: Ledger + 'static,
+    Q: Quarantine + 'static,
+    C: Clock + 'static,
+{
+    pub fn new(ports: Ports<S, K, L, Q, C>, bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            reading: Arc::new(Semaphore::new(bounds.objects_in_flight_max)),
+            bodies: Arc::new(Semaphore::new(bounds.body_bytes_in_flight_max as usize)),
+            requests: Semaphore::new(bounds.requests_in_flight_max),
+            cutting: Semaphore::new(1),
+            keeping: Semaphore::new(1),
+            moves: Semaphore::new(LEDGER_MOVES_MAX),
+            stopping: watch::Sender::new(false),
             ports,
             bounds,
-            requests,
-            keeping: Semaphore::new(1),
-            stopping: watch::Sender::new(false),
-        }
+        })
     }
 
+    /// Objects that enter one round may share requests.
+    pub fn round(self: &Arc<Self>) -> Arc<Round<S, K, L, Q, C>> {
+        Round::new(self)
+    }
+
+    /// Carries one object in a round of its own.
+    pub async fn ingest(
+        self: &Arc<Self>,
+        item: &WorkItem,
+        worker: &str,
+        deadline: Deadline,
+    ) -> Ingested {
+        match self.round().enter().turn(deadline.stop_at).await {
+            Ok(turn) => turn.ingest(item, worker, deadline).await,
+            Err(failure) => Ingested::returned(failure),
+        }
+    }
+}
+
+impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q, C> {
     /// Ends the work on every object, under way or to come, as if its time had run out: requests under
     /// way are waited for, checkpoints are written, leases are given back.
     pub fn stop(&self) {
@@ -152,48 +217,30 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         &self.ports
     }
 
-    /// Carries one object, or says why not.
-    ///
-    /// Idempotent: a content that is settled is skipped, one that another holds is returned, and one
-    /// that was begun goes on from its checkpoint. `worker` names this process for whoever reads
-    /// the ledger. Memory: two parts, one open batch, and the bodies in flight.
-    pub async fn ingest(&self, item: &WorkItem, worker: &str, deadline: Deadline) -> Ingested {
-        let first = self.ingest_key(item, worker, deadline).await;
-        match (&first, &item.alternate_key) {
-            (Ingested::Skipped { failure }, Some(key)) if failure.kind == FailureKind::Gone => {
-                tracing::warn!(
-                    bucket = item.bucket,
-                    key = item.key,
-                    alternate_key = key,
-                    "no such key; trying it decoded"
-                );
-                let item = WorkItem {
-                    key: key.clone(),
-                    alternate_key: None,
-                    ..item.clone()
-                };
-                self.ingest_key(&item, worker, deadline).await
-            }
-            _ => first,
-        }
-    }
-
-    async fn ingest_key(&self, item: &WorkItem, worker: &str, deadline: Deadline) -> Ingested {
+    /// Carries one object, whose turn to be read it is and which may share a request.
+    async fn ingest_key(
+        &self,
+        item: &WorkItem,
+        worker: &str,
+        deadline: Deadline,
+        seat: Seat,
+        reading: OwnedSemaphorePermit,
+    ) -> Ingested {
         let content = match self.identify(item, deadline).await {
             Ok(content) => content,
             Err(failure) => return self.unclaimed(failure),
         };
         let owner = Owner::new(worker, (self.ports.random)());
-        let now = self.ports.clock.now();
-        let claim = self
-            .ports
-            .ledger
-            .claim(&content, &owner, now, self.bounds.lease);
+        let claim = async {
+            let _turn = self.moves.acquire().await;
+            let (ledger, now) = (&self.ports.ledger, self.ports.clock.now());
+            ledger.claim(&content, &owner, now, self.bounds.lease).await
+        };
         let claim = self.within(deadline.stop_at, claim).await;
         match claim.unwrap_or_else(|| Err(LedgerError::out_of_time())) {
             Ok(Claim::Granted(grant)) => {
                 let object = item.object();
-                self.carry(&object, *grant, deadline).await
+                self.carry(&object, *grant, deadline, seat, reading).await
             }
             Ok(Claim::Settled) => Ingested::Skipped {
                 failure: Failure::new(FailureKind::AlreadySettled, content.to_string()),
@@ -258,7 +305,14 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         }
     }
 
-    async fn carry(&self, object: &ObjectId, grant: Grant, deadline: Deadline) -> Ingested {
+    async fn carry(
+        &self,
+        object: &ObjectId,
+        grant: Grant,
+        deadline: Deadline,
+        seat: Seat,
+        reading: OwnedSemaphorePermit,
+    ) -> Ingested {
         let begun = grant.checkpoint.clone();
         let attempts = grant.attempts;
         let mut stream = Stream::new(self, object, grant.lease, grant.checkpoint, deadline);
@@ -269,7 +323,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
                 format!("{attempts} attempts, last: {last}"),
             )
         } else {
-            match stream.run().await {
+            match stream.run(seat, reading).await {
                 Ok(()) => match self.settle(&mut stream, deadline).await {
                     Ok(account) => return Ingested::Settled { account },
                     Err(failure) => failure,
@@ -441,7 +495,11 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
                 .now()
                 .plus(self.bounds.lease / 3)
                 .min(until);
-            let error = match self.within(try_until, write()).await {
+            let write = async {
+                let _turn = self.moves.acquire().await;
+                write().await
+            };
+            let error = match self.within(try_until, write).await {
                 Some(Err(error @ LedgerError::Unavailable { .. })) => error,
                 Some(answer) => return answer,
                 None => LedgerError::out_of_time(),

@@ -36,6 +36,27 @@ pub enum Answer {
     Fatal { reason: String },
 }
 
+impl Answer {
+    /// Whether the body has to be cut before more is known.
+    pub fn cuts(&self) -> bool {
+        match self {
+            Answer::TooLarge | Answer::Refused { .. } => true,
+            Answer::Accepted | Answer::Partial(_) | Answer::Retry { .. } | Answer::Fatal { .. } => {
+                false
+            }
+        }
+    }
+
+    /// Whether nothing was taken, and another body with some of the records might fare otherwise.
+    pub fn may_blame_one(&self) -> bool {
+        match self {
+            Answer::Retry { reason, .. } => reason.is_of_the_body(),
+            Answer::TooLarge | Answer::Refused { .. } => true,
+            Answer::Accepted | Answer::Partial(_) | Answer::Fatal { .. } => false,
+        }
+    }
+}
+
 /// Which records of a body were refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusals {
@@ -84,6 +105,14 @@ pub enum RetryReason {
 }
 
 impl RetryReason {
+    /// Whether the endpoint, or what stands before it, saw the body and may have failed because of it.
+    pub fn is_of_the_body(&self) -> bool {
+        match self {
+            RetryReason::Status(_) | RetryReason::TimedOut | RetryReason::Connection(_) => true,
+            RetryReason::Unreachable(_) | RetryReason::Token(_) => false,
+        }
+    }
+
     /// Whether the endpoint may have taken the records although it did not say so: only then can
     /// the repeated request send a record twice.
     pub fn is_ambiguous(&self) -> bool {

@@ -118,19 +118,16 @@ fn add_passing(text: &mut String, figures: &Figures, unchanged: &Run, changing: 
     let mut sources: Vec<&Run> = sources.collect();
     sources.sort_by_key(|run| run.level);
     let level = changing.cheapest().level;
-    let Some(bodies_again) = sources.iter().find(|run| run.level == level) else {
-        return;
-    };
     let again = Cost {
         compute: changing.at_level(changing.cheapest()).compute,
-        egress: egress(body_over_plain(bodies_again)),
+        egress: egress(body_over_plain(changing.cheapest())),
         ..cost(unchanged)
     };
     text.push_str("\n### An object that needs no change, by the level of its producer\n\n");
     writeln!(
         text,
         "As it is: compute as measured for Cloudflare NDJSON, and bodies as small as that level makes them.\n\
-         Compressed again, at level {}: compute as with a source field, and the plain design's bodies at that level.\n\
+         Compressed again, at level {}: compute and bodies as with a source field, which makes both a little larger than need be.\n\
          The last column is the price of a GB of egress above which compressing again is cheaper.\n",
         level.unwrap_or_default()
     )

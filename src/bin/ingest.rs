@@ -88,7 +88,6 @@ async fn handler(settings: &IngestConfig) -> Result<Handler, StartError> {
     Ok(Ingest {
         pipeline: Pipeline::new(ports, bounds),
         queue,
-        objects_in_flight_max: config.objects_in_flight_max.get(),
         metrics: Metrics::new(&config.metrics_service),
     })
 }

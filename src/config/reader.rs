@@ -120,14 +120,11 @@ impl<'a> Reader<'a> {
 
     /// A number within the bounds of its setting.
     pub(super) fn number(&mut self, var: &Var) -> Result<u64, Reported> {
-        let (least, greatest) = var.bounds.unwrap_or((0, u64::MAX));
-        let expected = format!("a whole number from {least} to {greatest}");
-        self.required(var, &expected, |text| {
-            text.parse()
-                .ok()
-                .filter(|number| (least..=greatest).contains(number))
-                .ok_or(expected.clone())
-        })
+        self.required(var, &expected_number(var), |text| number(var, text))
+    }
+
+    pub(super) fn optional_number(&mut self, var: &Var) -> Result<Option<u64>, Reported> {
+        self.optional(var, |text| number(var, text))
     }
 
     /// A number above zero, in the type that says so.
@@ -156,6 +153,19 @@ impl<'a> Reader<'a> {
         }
         Reported(())
     }
+}
+
+fn expected_number(var: &Var) -> String {
+    let (least, greatest) = var.bounds.unwrap_or((0, u64::MAX));
+    format!("a whole number from {least} to {greatest}")
+}
+
+fn number(var: &Var, text: &str) -> Parsed<u64> {
+    let (least, greatest) = var.bounds.unwrap_or((0, u64::MAX));
+    text.parse()
+        .ok()
+        .filter(|number| (least..=greatest).contains(number))
+        .ok_or_else(|| expected_number(var))
 }
 
 /// As much of a value as may stand in a message.

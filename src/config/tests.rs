@@ -53,8 +53,9 @@ fn the_defaults_are_in_their_bounds_and_start_with_nothing_set() {
     assert_eq!(config.part_bytes.get(), 4_194_304);
     assert_eq!(config.batch_bytes_max.get(), 8_388_608);
     assert_eq!(config.record_bytes_max.get(), 1_048_576);
-    assert_eq!(config.requests_in_flight_max.get(), 4);
-    assert_eq!(config.objects_in_flight_max.get(), 4);
+    assert_eq!(config.in_flight.requests_max, 4);
+    assert_eq!(config.in_flight.objects_max, 4);
+    assert_eq!(config.share_linger, Duration::from_millis(500));
     assert_eq!(config.list_pages_max.get(), 1_000);
     assert_eq!(config.pages_in_flight_max.get(), 4);
     assert_eq!(config.requeues_in_flight_max.get(), 40);
@@ -324,6 +325,90 @@ fn the_sizes_fit_into_each_other() {
     assert!(problem(&[("RETENTION_DAYS", "2")]).contains("from 3 to 3650"));
     assert!(ingest(&[("GRACE_MS", "0")]).is_ok());
     assert!(ingest(&[("LEASE_MS", "0")]).is_err());
+}
+
+fn in_flight(changes: &[(&'static str, &'static str)]) -> (Sizes, InFlight) {
+    let config = ingest(changes).expect("complete").config;
+    let sizes = Sizes {
+        part_bytes: config.part_bytes.get() as u64,
+        batch_bytes_max: config.batch_bytes_max.get() as u64,
+        record_bytes_max: config.record_bytes_max.get() as u64,
+    };
+    (sizes, config.in_flight)
+}
+
+/// What a function of each size has by default, as the README shows it.
+#[test]
+fn the_defaults_fit_the_functions_memory() {
+    let mut table = String::from(
+        "| memory | `REQUESTS_IN_FLIGHT_MAX` | `OBJECTS_IN_FLIGHT_MAX` | `BODY_BYTES_IN_FLIGHT_MAX` | at worst |\n\
+         | --- | --- | --- | --- | --- |\n",
+    );
+    for memory in ["128", "192", "256", "512", "1024", "1769", "3008", "10240"] {
+        let (sizes, in_flight) = in_flight(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", memory)]);
+        let bytes = sizes.bytes_max(&in_flight);
+        let memory_bytes = memory.parse::<u64>().expect("a number") << 20;
+        assert!(
+            bytes <= memory_bytes,
+            "{memory} MB: {bytes} bytes with {in_flight:?}"
+        );
+        let InFlight {
+            objects_max,
+            requests_max,
+            body_bytes_max,
+        } = in_flight;
+        assert!(requests_max >= 4);
+        assert!(
+            u64::from(body_bytes_max) > requests_max as u64 * sizes.batch_bytes_max,
+            "{memory} MB: as many bodies that do not compress"
+        );
+        table.push_str(&format!(
+            "| {memory} MB | {requests_max} | {objects_max} | {body_bytes_max} | {} MiB |\n",
+            bytes.div_ceil(1 << 20)
+        ));
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(path).expect("a file of the repository");
+    let shown = readme
+        .split_once("<!-- memory -->\n")
+        .and_then(|(_, rest)| rest.split_once("<!-- /memory -->"))
+        .map_or("", |(shown, _)| shown.trim());
+    assert!(
+        shown == table.trim(),
+        "README.md must hold, between <!-- memory --> and <!-- /memory -->:\n\n{table}"
+    );
+}
+
+#[test]
+fn what_is_given_is_kept_and_the_rest_fits_beside_it() {
+    let (_, given) = in_flight(&[
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+        ("REQUESTS_IN_FLIGHT_MAX", "16"),
+        ("OBJECTS_IN_FLIGHT_MAX", "2"),
+        ("BODY_BYTES_IN_FLIGHT_MAX", "1000000"),
+    ]);
+    let expected = InFlight {
+        objects_max: 2,
+        requests_max: 16,
+        body_bytes_max: 1_000_000,
+    };
+    assert_eq!(given, expected);
+    for changes in [
+        [("REQUESTS_IN_FLIGHT_MAX", "16"), ("LOG_TYPE", "x")],
+        [("OBJECTS_IN_FLIGHT_MAX", "3"), ("LOG_TYPE", "x")],
+        [
+            ("BATCH_BYTES_MAX", "2097152"),
+            ("OBJECTS_IN_FLIGHT_MAX", "3"),
+        ],
+    ] {
+        let memory = ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "192");
+        let (sizes, in_flight) = in_flight(&[changes[0], changes[1], memory]);
+        assert!(sizes.bytes_max(&in_flight) <= 192 << 20, "{in_flight:?}");
+    }
+    // Where nothing fits, one batch and one object must do.
+    let (_, least) = in_flight(&[("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1")]);
+    assert_eq!((least.objects_max, least.body_bytes_max), (1, 9 << 20));
+    assert!(problem(&[("BODY_BYTES_IN_FLIGHT_MAX", "0")]).contains("from 1 to 1073741824"));
 }
 
 #[test]

@@ -58,6 +58,7 @@ macro_rules! vars {
 }
 
 const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 vars! {
@@ -96,15 +97,23 @@ vars! {
     REQUEUES_IN_FLIGHT_MAX: Some("40"), "objects", Some((1, 1_000)), Template, Whole,
         "Missing objects that reconcile notes in the ledger and sends to the queue at a time, over all prefixes.";
     PART_BYTES: Some("4194304"), "bytes", Some((1, 64 * MIB)), Template, Whole,
-        "Bytes of one ranged GET; two parts of each object in flight are held at a time.";
+        "Bytes of one ranged GET; two parts of each object that is read are held at a time.";
     BATCH_BYTES_MAX: Some("8388608"), "bytes", Some((1, 64 * MIB)), Template, Whole,
         "Plain bytes of one request; at most 10485760 for Logz.io.";
     RECORD_BYTES_MAX: Some("1048576"), "bytes", Some((1, 64 * MIB)), Template, Whole,
         "Bytes of one record as read; at most `BATCH_BYTES_MAX`.";
-    REQUESTS_IN_FLIGHT_MAX: Some("4"), "requests", Some((1, 64)), Template, Whole,
-        "Requests to the endpoint at a time, over all objects of an invocation.";
-    OBJECTS_IN_FLIGHT_MAX: Some("4"), "objects", Some((1, 64)), Template, Whole,
-        "Objects carried at a time by one invocation.";
+    REQUESTS_IN_FLIGHT_MAX: None, "requests", Some((1, 64)), Template, Whole,
+        "Requests to the endpoint at a time, over all objects; by default as many as the function's [memory](#memory) is good for.";
+    OBJECTS_IN_FLIGHT_MAX: None, "objects", Some((1, 64)), Template, Whole,
+        "Objects read at a time, not counting those that only wait for the endpoint; by default what fits the function's [memory](#memory).";
+    PASS_THROUGH: Some("true"), "`true` or `false`", None, Template, Whole,
+        "Whether records that leave as they came are carried as the gzip they came in; `false` compresses all of it again, which takes ten times the CPU and pays where the source is compressed badly.";
+    COMPRESSION_LEVEL: Some("8"), "level", Some((1, 9)), Template, Whole,
+        "How hard records are compressed that do not leave as they came; `make cost` shows what each level costs.";
+    BODY_BYTES_IN_FLIGHT_MAX: None, "bytes", Some((1, GIB)), Template, Whole,
+        "Bytes of batches, as they are held for the endpoint, over all objects; by default what fits the function's [memory](#memory).";
+    SHARE_LINGER_MS: Some("500"), "ms", Some((0, 60_000)), Template, Whole,
+        "How long the last batch of a small object waits for the next one to share its request, if any is still to come.";
     DELIVERY_TIMEOUT_MS: Some("30000"), "ms", Some((1, 900_000)), Template, Whole,
         "How long one request to the endpoint may take.";
     DEADLINE_MARGIN_MS: Some("10000"), "ms", Some((1, 900_000)), Template, Whole,
@@ -129,6 +138,8 @@ vars! {
         "An S3-compatible store or a local AWS instead of AWS itself; S3 is then addressed by path.";
     AWS_REGION: None, "name", None, Platform, Whole,
         "The AWS region; read by the AWS SDK, as are its credentials and `AWS_PROFILE`.";
+    AWS_LAMBDA_FUNCTION_MEMORY_SIZE: None, "MB", Some((1, MIB)), Platform, Whole,
+        "The function's memory, which Lambda tells it; without it what depends on it is as with 256.";
     AWS_LAMBDA_LOG_FORMAT: None, "`JSON` or `Text`", None, Platform, Whole,
         "How log lines are written; by default text on a terminal, otherwise JSON.";
     AWS_LAMBDA_LOG_LEVEL: Some("INFO"), "`TRACE` to `FATAL`", None, Platform, Whole,

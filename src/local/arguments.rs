@@ -15,6 +15,7 @@ use crate::aws::{Aws, AwsSettings};
 use crate::config::{Config, ConfigErrors, Endpoint, EndpointKind, WatchedPrefix, environment};
 use crate::failure::Failure;
 use crate::ledger::LedgerError;
+use crate::pipeline::OBJECTS_HELD_MAX;
 use crate::quarantine::QuarantinePlace;
 use crate::quarantine::dir::DirQuarantine;
 use crate::quarantine::s3::S3Quarantine;
@@ -119,7 +120,7 @@ pub struct WorkArgs {
         help_heading = "Work"
     )]
     pub quarantine: String,
-    /// How many objects are carried at once [env: OBJECTS_IN_FLIGHT_MAX] [default: 4]
+    /// How many objects are read at once [env: OBJECTS_IN_FLIGHT_MAX] [default: 4]
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub objects_in_flight: Option<usize>,
     /// How many requests are under way at once [env: REQUESTS_IN_FLIGHT_MAX] [default: 4]
@@ -266,6 +267,8 @@ impl WorkArgs {
             "BATCH_BYTES_MAX"
             | "RECORD_BYTES_MAX"
             | "PART_BYTES"
+            | "BODY_BYTES_IN_FLIGHT_MAX"
+            | "SHARE_LINGER_MS"
             | "ATTEMPTS_MAX"
             | "DELIVERY_TIMEOUT_MS"
             | "SSL_CERT_FILE" => environment(name),
@@ -274,9 +277,9 @@ impl WorkArgs {
         .map_err(|errors| refused(&errors))
     }
 
-    pub fn crew(&self, config: &Config) -> CrewBounds {
+    pub fn crew(&self) -> CrewBounds {
         CrewBounds {
-            objects_in_flight_max: config.objects_in_flight_max.get(),
+            objects_held_max: OBJECTS_HELD_MAX,
             patience: self.patience,
         }
     }

@@ -14,11 +14,11 @@ use super::destination::Destination;
 use super::place::{Keep, Source};
 use super::stop::Stop;
 use crate::checkpoint::Account;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::failure::{Failure, Verdict};
 use crate::ledger::Ledger;
 use crate::object::WorkItem;
-use crate::pipeline::{Bounds, Deadline, Ingested, Pipeline, Ports};
+use crate::pipeline::{Bounds, Deadline, Ingested, Pipeline, Place, Ports, Round};
 
 /// How long the ledger has for its last word after the time of an object is over.
 const LEDGER_MARGIN: Duration = Duration::from_secs(10);
@@ -27,13 +27,20 @@ const HELD_POLL: Duration = Duration::from_millis(250);
 /// Between two tries that got nowhere; each has waited longer and longer within.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// An object waits as long as it takes for its turn: its patience begins with that.
+const TURN_UNTIL: Timestamp = Timestamp::from_ms(u64::MAX);
+
 /// The ports on one machine.
 pub type LocalPorts<L> = Ports<Source, Destination, L, Keep, SystemClock>;
+
+type LocalRound<L> = Round<Source, Destination, L, Keep, SystemClock>;
+type LocalPlace<L> = Place<Source, Destination, L, Keep, SystemClock>;
 
 /// How much is done at once, and how long without success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrewBounds {
-    pub objects_in_flight_max: usize,
+    /// Objects that wait for their turn, are read, or wait for the endpoint.
+    pub objects_held_max: usize,
     /// How long an object may go without progress before it is given up.
     pub patience: Duration,
 }
@@ -47,7 +54,7 @@ pub struct Task {
 
 /// Works on one pipeline; the first fatal failure stops all of it.
 pub struct Crew<L> {
-    pipeline: Pipeline<Source, Destination, L, Keep, SystemClock>,
+    pipeline: Arc<Pipeline<Source, Destination, L, Keep, SystemClock>>,
     bounds: CrewBounds,
     stop: Stop,
     fatal: Mutex<Option<Failure>>,
@@ -87,23 +94,26 @@ impl<L: Ledger + 'static> Crew<L> {
     }
 
     /// Carries what comes until the sender is dropped and all is done, or a stop is asked for: then what
-    /// is under way is checkpointed and given back, and only what does not end in time has no row.
+    /// is under way is checkpointed and given back, and only what has not begun or does not end in time
+    /// has no row. Small objects share requests.
     pub async fn carry_all(
         self: &Arc<Self>,
         mut tasks: mpsc::Receiver<Task>,
         mut done: impl FnMut(&Task, ObjectRow),
     ) {
+        let round = self.pipeline.round();
         let mut under_way = JoinSet::new();
         let mut open = true;
         let mut stopping = false;
         let give_up = tokio::time::sleep(Duration::MAX);
         tokio::pin!(give_up);
         while open || !under_way.is_empty() {
-            let has_slot = under_way.len() < self.bounds.objects_in_flight_max;
+            let has_slot = under_way.len() < self.bounds.objects_held_max;
             tokio::select! {
                 biased;
                 Some(carried) = under_way.join_next() => match carried {
-                    Ok((task, row)) => done(&task, row),
+                    Ok((task, Some(row))) => done(&task, row),
+                    Ok((_, None)) => {}
                     Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
                     Err(_) => {}
                 },
@@ -119,9 +129,10 @@ impl<L: Ledger + 'static> Crew<L> {
                 }
                 task = tasks.recv(), if open && has_slot => match task {
                     Some(task) => {
-                        let crew = Arc::clone(self);
+                        let (crew, round) = (Arc::clone(self), Arc::clone(&round));
+                        let place = round.enter();
                         under_way.spawn(async move {
-                            let row = crew.carry(&task).await;
+                            let row = crew.carry(&task, &round, place).await;
                             (task, row)
                         });
                     }
@@ -133,7 +144,14 @@ impl<L: Ledger + 'static> Crew<L> {
 
     /// Carries one object as far as it goes: claims it again after progress, and after a failure that may
     /// pass, within the bound of patience. What counts against the object is not tried again at once.
-    pub async fn carry(&self, task: &Task) -> ObjectRow {
+    /// None if its turn never came.
+    async fn carry(
+        &self,
+        task: &Task,
+        round: &Arc<LocalRound<L>>,
+        place: LocalPlace<L>,
+    ) -> Option<ObjectRow> {
+        let mut turn = place.turn(TURN_UNTIL).await.ok()?;
         let clock = &self.pipeline.ports().clock;
         let mut moved = clock.now();
         let worker = format!("brigade {}", std::process::id());
@@ -150,14 +168,16 @@ impl<L: Ledger + 'static> Crew<L> {
                 stop_at,
                 end_at: stop_at.plus(LEDGER_MARGIN),
             };
-            match self.pipeline.ingest(&task.item, &worker, deadline).await {
-                Ingested::Settled { account } => return row(Ended::Settled, account),
-                Ingested::Skipped { failure } => return row(Ended::Skipped(failure), achieved),
+            match turn.ingest(&task.item, &worker, deadline).await {
+                Ingested::Settled { account } => return Some(row(Ended::Settled, account)),
+                Ingested::Skipped { failure } => {
+                    return Some(row(Ended::Skipped(failure), achieved));
+                }
                 Ingested::Quarantined {
                     failure,
                     place,
                     account,
-                } => return row(Ended::Quarantined { failure, place }, account),
+                } => return Some(row(Ended::Quarantined { failure, place }, account)),
                 Ingested::Returned {
                     failure,
                     progress,
@@ -181,9 +201,10 @@ impl<L: Ledger + 'static> Crew<L> {
                         None => RETRY_PAUSE,
                     };
                     let again = may_pass && is_patient && self.stop.outlasts(pause).await;
-                    if !again {
-                        return row(Ended::Returned(failure), achieved);
-                    }
+                    turn = match round.enter().turn(TURN_UNTIL).await {
+                        Ok(turn) if again => turn,
+                        Ok(_) | Err(_) => return Some(row(Ended::Returned(failure), achieved)),
+                    };
                 }
             }
         }

@@ -41,7 +41,7 @@ use crate::event::Trigger;
 use crate::function::{self, random};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::object::WorkItem;
-use crate::pipeline::Ports;
+use crate::pipeline::{OBJECTS_HELD_MAX, Ports};
 use crate::quarantine::S3Place;
 use crate::quarantine::s3::S3Quarantine;
 use crate::queue::memory::MemoryQueue;
@@ -231,8 +231,9 @@ impl Stage {
         bounds.lease = LEASE;
         bounds.limits.batch_bytes_max = BATCH_BYTES_MAX;
         bounds.limits.record_bytes_max = BATCH_BYTES_MAX;
+        bounds.objects_in_flight_max = OBJECTS_IN_FLIGHT_MAX;
         let crew_bounds = CrewBounds {
-            objects_in_flight_max: OBJECTS_IN_FLIGHT_MAX,
+            objects_held_max: OBJECTS_HELD_MAX,
             patience: PATIENCE,
         };
         Ok(Self {

@@ -137,7 +137,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
             "watching {watched} every {pause:?}; Ctrl-C ends it"
         ));
     }
-    let crew = Crew::new(ports, bounds, args.work.crew(&config), stop);
+    let crew = Crew::new(ports, bounds, args.work.crew(), stop);
     let (tasks, found) = mpsc::channel(FOUND_MAX);
     let under_way = UnderWay::default();
     let mut total = TotalAccount::default();

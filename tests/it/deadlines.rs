@@ -139,7 +139,6 @@ async fn p5_a_queue_that_hangs_does_not_keep_the_answer_back() {
         let ingest = Ingest {
             pipeline: world.pipeline(),
             queue: Some(Troubled::new(&queue, Trouble::Hangs(hanging))),
-            objects_in_flight_max: 4,
             metrics: Metrics::new("test"),
         };
         let deadline = deadline(&world);

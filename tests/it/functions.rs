@@ -466,6 +466,88 @@ async fn o11_a_large_object_is_delivered_whole_in_bounded_memory_and_its_redeliv
     }
 }
 
+/// Records that a compressor makes hardly any shorter.
+fn noisy_records(object: usize, bytes: usize) -> Vec<Vec<u8>> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let letters = || (0..10).map(|n| LETTERS[(crate::world::random() >> (6 * n)) as usize % 64]);
+    let record = |n| {
+        let noise: Vec<u8> = (0..100).flat_map(|_| letters()).collect();
+        let id = format!("{{\"RayID\":\"{object:04}{n:012}\",\"x\":\"");
+        [id.as_bytes(), &noise, b"\"}"].concat()
+    };
+    (0..bytes / 1_040).map(record).collect()
+}
+
+/// Large objects and small ones, in the smallest function there is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o11_a_function_of_128_mb_carries_what_does_not_compress_within_its_memory() {
+    let deployment = Deployment::new(Options {
+        scrutiny: Scrutiny::Brackets,
+        delay: Duration::from_millis(50),
+        ..by_ray_id()
+    })
+    .await;
+    let function = deployment
+        .function(env!("CARGO_BIN_EXE_ingest"), Duration::from_secs(120))
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128");
+    let ingest = LambdaProcess::new(function);
+    let first = deployment.put("logs/first", lines(&noisy_records(9_999, 10_000)));
+    let answer = ingest.invoke(&sqs_event(&[item(&first)])).await;
+    assert_eq!(failed(&answer.expect("an answer")), [""; 0]);
+    println!(
+        "small: peak memory {} KiB",
+        ingest.peak_memory_bytes() >> 10
+    );
+
+    let mut count = 9;
+    let mut bodies = Vec::new();
+    for (n, bytes) in [&[40 << 20; 3][..], &[100_000; 60]]
+        .concat()
+        .iter()
+        .enumerate()
+    {
+        let records = noisy_records(n, *bytes);
+        count += records.len() as u64;
+        bodies.push(item(
+            &deployment.put(&format!("logs/{n}"), gzip(&lines(&records))),
+        ));
+    }
+    let answer = ingest.invoke(&sqs_event(&bodies)).await.expect("an answer");
+    assert_eq!(failed(&answer), [""; 0], "{}", ingest.logs());
+    let received = deployment.listener.received();
+    assert_eq!((received.distinct(), received.duplicates()), (count, 0));
+    let peak = ingest.peak_memory_bytes();
+    println!(
+        "{} requests, peak memory {} KiB",
+        received.counts.requests,
+        peak >> 10
+    );
+    assert!(peak < 128 << 20, "peak memory {peak} bytes");
+}
+
+#[tokio::test]
+async fn a_hundred_small_objects_of_one_batch_of_messages_are_two_requests() {
+    let deployment = Deployment::new(by_ray_id()).await;
+    let records = records(100 * 2_000);
+    let bodies: Vec<Vec<u8>> = records
+        .chunks(2_000)
+        .enumerate()
+        .map(|(n, records)| item(&deployment.put(&format!("logs/{n}.gz"), gzip(&lines(records)))))
+        .collect();
+    assert_eq!(bodies.len(), 100);
+    let ingest = deployment.ingest(Duration::from_secs(60));
+    let answer = ingest.invoke(&sqs_event(&bodies)).await.expect("an answer");
+    assert_eq!(failed(&answer), [""; 0], "{}", ingest.logs());
+    let received = deployment.listener.received();
+    assert_eq!((received.distinct(), received.duplicates()), (200_000, 0));
+    assert_eq!(received.counts.second_members, 0);
+    assert!(
+        received.counts.requests <= 2,
+        "{} requests",
+        received.counts.requests
+    );
+}
+
 #[tokio::test]
 async fn the_key_of_must_show_arrives_through_a_queue_as_it_is() {
     let deployment = Deployment::new(by_ray_id()).await;

@@ -39,13 +39,13 @@ fn body(item: &WorkItem) -> String {
     serde_json::to_string(item).expect("JSON")
 }
 
-struct Invoked {
+pub struct Invoked {
     answer: Result<Answer, InvocationError>,
     queue: Arc<MemoryQueue>,
 }
 
 impl Invoked {
-    fn failed(&self) -> Vec<String> {
+    pub fn failed(&self) -> Vec<String> {
         match &self.answer {
             Ok(Answer::Messages(answer)) => answer
                 .batch_item_failures
@@ -57,12 +57,11 @@ impl Invoked {
     }
 }
 
-async fn invoke(world: &World, payload: &[u8]) -> Invoked {
+pub async fn invoke(world: &World, payload: &[u8]) -> Invoked {
     let queue = Arc::new(MemoryQueue::new());
     let ingest = Ingest {
         pipeline: world.pipeline(),
         queue: Some(Arc::clone(&queue)),
-        objects_in_flight_max: 4,
         metrics: Metrics::new("test"),
     };
     let stop_at = world.clock.now().plus(Duration::from_secs(60));

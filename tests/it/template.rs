@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bucket_brigade::pipeline::OBJECTS_HELD_MAX;
 use bucket_brigade::telemetry::{Metric, Metrics};
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
@@ -22,6 +23,16 @@ fn count(text: &str) -> usize {
 fn e13_the_queues_mapping_asks_which_messages_are_not_done() {
     assert_eq!(count("Type: SQS"), 1);
     assert_eq!(count("FunctionResponseTypes: [ReportBatchItemFailures]"), 1);
+}
+
+/// Lambda asks for a window with more than 10 messages.
+#[test]
+fn one_batch_of_messages_is_one_round_of_objects() {
+    assert_eq!(count(&format!("BatchSize: {OBJECTS_HELD_MAX}")), 1);
+    let window =
+        lines().find_map(|line| line.trim().strip_prefix("MaximumBatchingWindowInSeconds: "));
+    let seconds: u64 = window.expect("a window").parse().expect("seconds");
+    assert!(seconds >= 1);
 }
 
 /// Lambda stops a chain of invocations after some sixteen hops.

@@ -8,12 +8,15 @@ use std::time::Duration;
 use bucket_brigade::assemble::Limits;
 use bucket_brigade::clock::{Clock, Timestamp};
 use bucket_brigade::ledger::memory::MemoryLedger;
-use bucket_brigade::ledger::{Ledger as _, State};
+use bucket_brigade::ledger::{Ledger, State};
 use bucket_brigade::object::{ContentId, WorkItem};
 use bucket_brigade::pipeline::{Bounds, Deadline, Ingested, Pipeline, Ports};
+use bucket_brigade::quarantine::Quarantine;
 use bucket_brigade::quarantine::memory::MemoryQuarantine;
 use bucket_brigade::shape::Shape;
+use bucket_brigade::sink::Sink;
 use bucket_brigade::sink::memory::MemorySink;
+use bucket_brigade::store::Store;
 use bucket_brigade::store::memory::MemoryStore;
 use tokio::time::Instant;
 
@@ -70,7 +73,7 @@ impl World {
         }
     }
 
-    pub fn pipeline(&self) -> MemoryPipeline {
+    pub fn pipeline(&self) -> Arc<MemoryPipeline> {
         let ports = Ports {
             store: Arc::clone(&self.store),
             sink: Arc::clone(&self.sink),
@@ -89,16 +92,35 @@ impl World {
 
     /// One attempt with `seconds` of time.
     pub async fn ingest_within(&self, item: &WorkItem, seconds: u64) -> Ingested {
-        let stop_at = self.clock.now().plus(Duration::from_secs(seconds));
-        let deadline = Deadline {
-            stop_at,
-            end_at: stop_at.plus(Duration::from_secs(5)),
-        };
+        let deadline = self.deadline(seconds);
         self.pipeline().ingest(item, "test", deadline).await
     }
 
     pub async fn ingest(&self, item: &WorkItem) -> Ingested {
         self.ingest_within(item, 60).await
+    }
+
+    /// What ends after `seconds`.
+    pub fn deadline(&self, seconds: u64) -> Deadline {
+        let stop_at = self.clock.now().plus(Duration::from_secs(seconds));
+        Deadline {
+            stop_at,
+            end_at: stop_at.plus(Duration::from_secs(5)),
+        }
+    }
+
+    /// One attempt at each of `items`, in one round, and when each of them ended.
+    pub async fn ingest_together(
+        &self,
+        items: &[WorkItem],
+        seconds: u64,
+    ) -> Vec<(Ingested, Duration)> {
+        let ended = carry_together(&self.pipeline(), items, self.deadline(seconds)).await;
+        let since_start = |ended: Timestamp| ended.since(START);
+        ended
+            .into_iter()
+            .map(|(outcome, ended)| (outcome, since_start(ended)))
+            .collect()
     }
 
     /// The state of a content's row.
@@ -133,6 +155,31 @@ impl World {
     }
 }
 
+/// Carries `items` in one round, and says when each of them ended.
+pub async fn carry_together<S, K, L, Q, C>(
+    pipeline: &Arc<Pipeline<S, K, L, Q, C>>,
+    items: &[WorkItem],
+    deadline: Deadline,
+) -> Vec<(Ingested, Timestamp)>
+where
+    S: Store + 'static,
+    K: Sink + 'static,
+    L: Ledger + 'static,
+    Q: Quarantine + 'static,
+    C: Clock + 'static,
+{
+    let round = pipeline.round();
+    let entered: Vec<_> = items.iter().map(|item| (round.enter(), item)).collect();
+    let carried = entered.into_iter().map(async |(place, item)| {
+        let outcome = match place.turn(deadline.stop_at).await {
+            Ok(turn) => turn.ingest(item, "test", deadline).await,
+            Err(failure) => Ingested::returned(failure),
+        };
+        (outcome, pipeline.ports().clock.now())
+    });
+    futures_util::future::join_all(carried).await
+}
+
 pub fn bounds() -> Bounds {
     Bounds {
         limits: Limits {
@@ -147,7 +194,10 @@ pub fn bounds() -> Bounds {
         },
         add_source_field: false,
         part_bytes: 700,
+        objects_in_flight_max: 4,
         requests_in_flight_max: 4,
+        body_bytes_in_flight_max: 64 << 20,
+        share_linger: Duration::from_millis(500),
         delivery_timeout: Duration::from_secs(5),
         lease: Duration::from_secs(60),
         attempts_max: 3,

@@ -1,0 +1,255 @@
+//! One batch on its way: what is to be kept of it is kept, the rest is delivered, alone or with
+//! those of other objects, and what is refused is kept too.
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::round::{Part, Seat, Sharing};
+use super::{Deadline, Pipeline};
+use crate::batch::{Batch, KeptBecause};
+use crate::body::Body;
+use crate::checkpoint::{Account, Ranges};
+use crate::clock::Clock;
+use crate::delivery::{Delivered, Unfinished};
+use crate::evidence::{KeptRecord, entry_records, records_entry};
+use crate::failure::{Failure, FailureKind};
+use crate::ledger::Ledger;
+use crate::object::ContentId;
+use crate::quarantine::Quarantine;
+use crate::sink::Sink;
+use crate::store::Store;
+
+/// A batch that leaves.
+pub(super) struct Parcel {
+    pub(super) batch: Batch,
+    /// The memory it is held in.
+    pub(super) held: OwnedSemaphorePermit,
+    /// With the last batch of its object: the right to share a request.
+    pub(super) seat: Option<Seat>,
+}
+
+/// What became of one batch.
+#[derive(Default)]
+pub(super) struct Carried {
+    pub(super) answered: Ranges,
+    pub(super) account: Account,
+    pub(super) failure: Option<Failure>,
+}
+
+/// What became of a batch's body.
+struct Sent {
+    delivered: Delivered,
+    /// The body that was sent, and the ordinal in it of the batch's first record.
+    body: Body,
+    first: u64,
+    _held: Held,
+}
+
+/// The memory that a batch is held in.
+enum Held {
+    Alone { _permit: OwnedSemaphorePermit },
+    Shared { _part: Part },
+}
+
+/// Keeps what is to be kept of a batch, delivers the rest, and keeps what was refused.
+pub(super) async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
+    pipeline: &Pipeline<S, K, L, Q, C>,
+    content: &ContentId,
+    sharing: &Sharing,
+    parcel: Parcel,
+    deadline: Deadline,
+) -> Carried {
+    let Parcel {
+        mut batch,
+        held,
+        seat,
+    } = parcel;
+    let mut carried = Carried::default();
+    let beside = keep_beside(pipeline, content, &batch, &mut carried);
+    if let Err(failure) = pipeline.keep_in_time(deadline, beside).await {
+        carried.failure = Some(failure);
+        return carried;
+    }
+    if batch.body.records == 0 {
+        return carried;
+    }
+    let until = Instant::now() + deadline.stop_at.since(pipeline.ports.clock.now());
+    let body = batch.body.clone();
+    // A shared body holds the records of this one.
+    batch.body.gzip = Bytes::new();
+    let sent = match seat {
+        Some(seat) if seat.takes(&body) => {
+            let part = seat.deliver(body, held, until).await;
+            Sent {
+                delivered: part.delivered().clone(),
+                body: part.body().clone(),
+                first: part.first(),
+                _held: Held::Shared { _part: part },
+            }
+        }
+        seat => {
+            drop(seat);
+            Sent {
+                delivered: sharing.deliver_alone(body.clone(), until).await,
+                body,
+                first: 0,
+                _held: Held::Alone { _permit: held },
+            }
+        }
+    };
+    let delivered = &sent.delivered;
+    let account = &mut carried.account;
+    account.requests = delivered.requests;
+    account.body_bytes = delivered.body_bytes;
+    account.plain_bytes = delivered.plain_bytes;
+    carried.failure = match &delivered.unfinished {
+        Some(Unfinished::Retry { reason: None, .. }) if sharing.is_refused() => Some(refused_all()),
+        other => other.as_ref().map(unfinished),
+    };
+    let refused = keep_refused(pipeline, content, &batch, &sent);
+    match pipeline.keep_in_time(deadline, refused).await {
+        Ok(()) => carried.answer(&batch, delivered),
+        Err(failure) => {
+            // The refused ones are not answered for until they are kept.
+            let accepted = Delivered {
+                accepted: delivered.accepted.clone(),
+                ..Delivered::default()
+            };
+            carried.answer(&batch, &accepted);
+            carried.failure.get_or_insert(failure);
+        }
+    }
+    carried
+}
+
+impl Carried {
+    fn answer(&mut self, batch: &Batch, delivered: &Delivered) {
+        let answered = batch.sent.at_ordinals(&delivered.answered());
+        self.account.records_read += answered.count();
+        self.account.records_delivered += delivered.records_accepted();
+        self.account.records_quarantined += delivered.records_refused();
+        let accepted = batch.sent.at_ordinals(&delivered.accepted);
+        self.account.records_cut += batch
+            .kept
+            .iter()
+            .filter(|kept| accepted.contains(kept.position.record))
+            .count() as u64;
+        self.answered.extend(&answered);
+    }
+}
+
+/// Keeps the records that were too long, which are answered for by that, and the originals of those
+/// that were cut.
+async fn keep_beside<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
+    pipeline: &Pipeline<S, K, L, Q, C>,
+    content: &ContentId,
+    batch: &Batch,
+    carried: &mut Carried,
+) -> Result<(), Failure> {
+    if batch.kept.is_empty() {
+        return Ok(());
+    }
+    let _turn = pipeline.keeping.acquire().await;
+    for (why, folder, reason) in [
+        (KeptBecause::Cut, "cut", "record_cut"),
+        (
+            KeptBecause::TooLong,
+            "records",
+            FailureKind::RecordTooLong.name(),
+        ),
+    ] {
+        let kept: Vec<KeptRecord<'_>> = batch
+            .kept
+            .iter()
+            .filter(|kept| kept.why == why)
+            .map(|kept| KeptRecord {
+                reason,
+                position: kept.position,
+                length: kept.length,
+                bytes: &kept.bytes,
+            })
+            .collect();
+        keep(pipeline, content, folder, &kept).await?;
+        if why == KeptBecause::TooLong {
+            let records: Ranges = kept.iter().map(|kept| kept.position.record).collect();
+            carried.account.records_read += records.count();
+            carried.account.records_quarantined += records.count();
+            carried.answered.extend(&records);
+        }
+    }
+    Ok(())
+}
+
+/// Keeps what the endpoint refused.
+async fn keep_refused<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
+    pipeline: &Pipeline<S, K, L, Q, C>,
+    content: &ContentId,
+    batch: &Batch,
+    sent: &Sent,
+) -> Result<(), Failure> {
+    let delivered = &sent.delivered;
+    let unidentified = delivered.unidentified.as_ref();
+    if delivered.refused.is_empty() && unidentified.is_none() {
+        return Ok(());
+    }
+    let _turn = pipeline.keeping.acquire().await;
+    let plain = sent.body.plain();
+    let before = usize::try_from(sent.first).unwrap_or(usize::MAX);
+    let records = Body::records_of(&plain).skip(before);
+    let mut kept = Vec::new();
+    let mut refused = delivered.refused.iter().peekable();
+    for (ordinal, bytes) in (0..batch.body.records).zip(records) {
+        let identified = refused
+            .next_if(|(refused, _)| *refused == ordinal)
+            .map(|(_, reason)| reason.kind().name());
+        let candidate = unidentified
+            .filter(|part| part.candidates.contains(ordinal))
+            .map(|_| FailureKind::RejectedUnidentified.name());
+        if let (Some(reason), Some(position)) =
+            (identified.or(candidate), batch.position_of(ordinal))
+        {
+            kept.push(KeptRecord {
+                reason,
+                position,
+                length: bytes.len() as u64,
+                bytes,
+            });
+        }
+    }
+    keep(pipeline, content, "records", &kept).await
+}
+
+async fn keep<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
+    pipeline: &Pipeline<S, K, L, Q, C>,
+    content: &ContentId,
+    folder: &str,
+    records: &[KeptRecord<'_>],
+) -> Result<(), Failure> {
+    let mut rest = records;
+    while !rest.is_empty() {
+        let (together, later) = rest.split_at(entry_records(content, rest));
+        let (name, entry) = records_entry(folder, content, together);
+        pipeline.ports.quarantine.keep(&name, entry).await?;
+        rest = later;
+    }
+    Ok(())
+}
+
+fn unfinished(unfinished: &Unfinished) -> Failure {
+    match unfinished {
+        Unfinished::Retry { reason, after } => Failure {
+            after: *after,
+            ..match reason {
+                Some(reason) => Failure::new(FailureKind::EndpointUnavailable, reason.to_string()),
+                None => Failure::new(FailureKind::OutOfTime, "no time was left for the request"),
+            }
+        },
+        Unfinished::Fatal { reason } => Failure::new(FailureKind::EndpointRefused, reason),
+    }
+}
+
+/// Why an object is not carried on after the endpoint has refused everything.
+pub(super) fn refused_all() -> Failure {
+    Failure::new(FailureKind::NotBegun, "another item met a fatal failure")
+}

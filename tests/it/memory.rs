@@ -1,0 +1,204 @@
+//! What the pipeline holds in memory, counted by the allocator, against what the settings promise.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bucket_brigade::body::Body;
+use bucket_brigade::config::{InFlight, Sizes};
+use bucket_brigade::object::WorkItem;
+use bucket_brigade::pipeline::{Ingested, Pipeline, Ports};
+use bucket_brigade::quarantine::{Quarantine, QuarantineError};
+use bucket_brigade::sink::{Answer, RefusalReason, Refusals, Sink};
+
+use crate::world::{World, carry_together, gzip};
+
+/// The system's allocator, which counts for each thread what it holds and the most that it held.
+struct Counting;
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+thread_local! {
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+fn count(bytes: isize) {
+    // An error says that the thread ends.
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        held.set((now + bytes, most.max(now + bytes)));
+    });
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+#[expect(unsafe_code, reason = "an allocator cannot be had otherwise")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        count(bytes as isize - layout.size() as isize);
+        unsafe { System.realloc(pointer, layout, bytes) }
+    }
+}
+
+/// How much more this thread holds at most than it does now, while `work` goes on.
+async fn most_held<T>(work: impl Future<Output = T>) -> (T, u64) {
+    let (before, _) = HELD.get();
+    HELD.set((before, before));
+    let done = work.await;
+    let (_, most) = HELD.get();
+    (done, u64::try_from(most - before).unwrap_or_default())
+}
+
+/// Lines of bytes that do not compress.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = crate::world::random() | 1;
+    let mut noise = Vec::with_capacity(bytes + 8);
+    while noise.len() < bytes {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        noise.extend(state.to_le_bytes());
+    }
+    noise.truncate(bytes);
+    for (at, byte) in noise.iter_mut().enumerate() {
+        *byte = match at % 1_000 {
+            999 => b'\n',
+            _ if *byte == b'\n' => b' ',
+            _ => *byte,
+        };
+    }
+    noise
+}
+
+/// How the endpoint takes what it is sent. It takes 50 ms for it, and keeps nothing.
+#[derive(Clone, Copy, Debug)]
+enum Takes {
+    Everything,
+    /// Nothing above a quarter of a batch.
+    SmallBodies,
+    /// All but one record in ten.
+    NineOfTen,
+    /// Nothing that holds a certain record.
+    AllButOne,
+}
+
+struct Forgetful(Takes);
+
+const SIZES: Sizes = Sizes {
+    part_bytes: 256 << 10,
+    batch_bytes_max: 1 << 20,
+    record_bytes_max: 64 << 10,
+};
+
+impl Sink for Forgetful {
+    async fn deliver(&self, body: &Body, _: Duration) -> Answer {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        match self.0 {
+            Takes::SmallBodies if body.plain_bytes > SIZES.batch_bytes_max / 4 => Answer::TooLarge,
+            Takes::AllButOne if body.records > 1 && body.records.is_multiple_of(7) => {
+                Answer::Refused {
+                    reason: "400".into(),
+                }
+            }
+            Takes::NineOfTen => {
+                let tenth = (0..body.records).filter(|ordinal| ordinal % 10 == 0);
+                let refused = tenth.map(|ordinal| (ordinal, RefusalReason::Malformed));
+                Answer::Partial(Refusals::Identified(refused.collect()))
+            }
+            Takes::Everything | Takes::SmallBodies | Takes::AllButOne => Answer::Accepted,
+        }
+    }
+}
+
+/// Takes its time, and keeps nothing.
+struct Nowhere;
+
+impl Quarantine for Nowhere {
+    async fn keep(&self, name: &str, _: bytes::Bytes) -> Result<String, QuarantineError> {
+        tokio::time::sleep(Duration::from_millis(70)).await;
+        Ok(name.to_owned())
+    }
+}
+
+/// The most that is held while objects of these sizes are carried side by side.
+async fn most_held_of(plain_bytes: &[usize], in_flight: InFlight, takes: Takes) -> u64 {
+    let mut world = World::new();
+    world.bounds.shape.json_only = false;
+    world.bounds.part_bytes = SIZES.part_bytes;
+    world.bounds.limits.batch_bytes_max = SIZES.batch_bytes_max as usize;
+    world.bounds.limits.record_bytes_max = SIZES.record_bytes_max as usize;
+    world.bounds.objects_in_flight_max = in_flight.objects_max;
+    world.bounds.requests_in_flight_max = in_flight.requests_max;
+    world.bounds.body_bytes_in_flight_max = in_flight.body_bytes_max;
+    let items: Vec<WorkItem> = plain_bytes
+        .iter()
+        .enumerate()
+        .map(|(n, bytes)| world.put(&format!("logs/{n:03}.gz"), gzip(&noise(*bytes))))
+        .collect();
+    let ports = Ports {
+        store: Arc::clone(&world.store),
+        sink: Forgetful(takes),
+        ledger: Arc::clone(&world.ledger),
+        quarantine: Nowhere,
+        clock: world.clock,
+        random: crate::world::random,
+    };
+    let pipeline = Pipeline::new(ports, world.bounds.clone());
+    let deadline = world.deadline(100_000);
+    let (ended, most) = most_held(carry_together(&pipeline, &items, deadline)).await;
+    for (outcome, _) in ended {
+        assert!(matches!(outcome, Ingested::Settled { .. }), "{outcome:?}");
+    }
+    most
+}
+
+const MIB: usize = 1 << 20;
+
+/// Objects that do not compress, large and small, and an endpoint that makes the worst of them.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_follows_from_the_settings_whatever_objects_and_endpoint_do() {
+    let in_flight = InFlight {
+        objects_max: 3,
+        requests_max: 4,
+        body_bytes_max: 4 * MIB as u32,
+    };
+    let bound = SIZES.working_bytes_max(&in_flight);
+    let objects = [&[8 * MIB; 6][..], &[100_000; 30]].concat();
+    for takes in [
+        Takes::Everything,
+        Takes::SmallBodies,
+        Takes::NineOfTen,
+        Takes::AllButOne,
+    ] {
+        let most = most_held_of(&objects, in_flight, takes).await;
+        println!("{takes:?}: {most} bytes held, at most {bound}");
+        assert!(
+            most <= bound,
+            "{takes:?}: {most} bytes held, at most {bound}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_larger_object_takes_no_more_memory() {
+    let in_flight = InFlight {
+        objects_max: 2,
+        requests_max: 4,
+        body_bytes_max: 4 * MIB as u32,
+    };
+    let held = async |bytes| most_held_of(&[bytes], in_flight, Takes::Everything).await;
+    let (small, large) = (held(8 * MIB).await, held(32 * MIB).await);
+    println!("8 MiB: {small} bytes held; 32 MiB: {large}");
+    assert!(large <= small + small / 10, "{large} bytes against {small}");
+}
