@@ -91,8 +91,7 @@ deny: target/tools/bin/cargo-deny ## Check the licences and sources of the depen
 # What gzip and pigz write too, where they are installed.
 encoders: $(VENV)/encoders/.done ## Hold pass-through to gzip of zlib, zlib-ng, ISA-L, zopfli, Go, and to their decoders
 	PATH="$(VENV)/encoders/bin:$$PATH" $(VENV)/encoders/bin/python tests/encoders/encoders.py write target/encoders
-	BRIGADE_TEST_ENCODERS=$(CURDIR)/target/encoders $(CARGO) test --locked --features local --test it -- \
-		--nocapture encoders::
+	BRIGADE_TEST_ENCODERS=$(CURDIR)/target/encoders $(CARGO) test --locked --features local --test it encoders::
 	$(VENV)/encoders/bin/python tests/encoders/encoders.py check target/encoders
 
 # For FUZZ_SECONDS each, with AddressSanitizer, on a nightly compiler. What is found is in fuzz/artifacts.

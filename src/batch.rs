@@ -313,7 +313,9 @@ impl Batcher {
             return None;
         }
         let entry = symbols::enter(block.bits, reached - source.offset)?;
-        (entry.plain_bytes < source.plain.len() as u64).then_some(entry)
+        let rest = (source.plain.len() as u64).checked_sub(entry.plain_bytes)?;
+        let rest_bits = entry.header_bits + block.bits.length() - entry.bits;
+        (rest > 0 && rest_bits <= rest * 8).then_some(entry)
     }
 
     /// Whether the start of a record, `incomplete` bytes so far, with which `source` ends, may become the

@@ -494,7 +494,7 @@ fn stored_blocks_and_blocks_too_large_are_compressed_again() {
     for blocks in [
         vec![(Kind::Stored, 30_000)],
         vec![(Kind::Near, 5 << 20)],
-        vec![(Kind::Near, (2 << 20) + 1)],
+        vec![(Kind::Near, (5 << 19) + 1_000)],
     ] {
         let object = Encoder::Handmade { blocks }.member(&plain);
         let outcome = plain_case(&object).check();
@@ -560,4 +560,15 @@ fn a_body_is_never_much_larger_than_what_it_inflates_to() {
             assert_eq!(outcome.plain(), plain);
         }
     }
+}
+
+#[test]
+fn blocks_that_take_more_than_they_hold_are_not_copied_in_part_either() {
+    // The fixed codes have nine bits for each of these.
+    let plain = "\u{e9}\u{e9}\u{e9}\u{e9}\n".repeat(50_000);
+    let blocks = vec![(Kind::Literals, 60_000)];
+    let object = Encoder::Handmade { blocks }.member(plain.as_bytes());
+    let outcome = plain_case(&object).check();
+    assert_eq!(outcome.plain(), plain.as_bytes());
+    assert!(Outcome::body_bytes(&outcome.copied) < plain.len() / 10);
 }
