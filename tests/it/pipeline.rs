@@ -402,6 +402,63 @@ async fn h1_rejected_records_are_quarantined_alone_and_the_rest_is_delivered() {
     assert_eq!(entries[0]["source"]["key"], "logs/a.gz");
 }
 
+/// Objects of several batches and small ones, with records that change, are cut, are refused or are too
+/// long; one is damaged.
+#[tokio::test(start_paused = true)]
+async fn accounts_rows_and_quarantine_are_the_same_by_either_way_of_filling_a_body() {
+    let mut sides = Vec::new();
+    for pass_through in [true, false] {
+        let mut world = World::with_sink(MemorySink::judging(|records: &[&[u8]]| {
+            let bad: Vec<(u64, RefusalReason)> = (0..)
+                .zip(records)
+                .filter(|(_, record)| record.ends_with(b"7777}"))
+                .map(|(ordinal, _)| (ordinal, RefusalReason::Malformed))
+                .collect();
+            match bad.is_empty() {
+                true => Answer::Accepted,
+                false => Answer::Partial(Refusals::Identified(bad)),
+            }
+        }));
+        world.bounds.limits.pass_through = pass_through;
+        world.bounds.limits.batch_bytes_max = 300_000;
+        world.bounds.limits.record_bytes_max = 5_000;
+        world.bounds.shape.field_chars_max = Some(200);
+        world.bounds.part_bytes = 20_000;
+        let mut large = records(30_000);
+        large[777] = b"no JSON at all".to_vec();
+        large[9_999] = format!("{{\"long\":\"{}\"}}", "x".repeat(400)).into_bytes();
+        large[20_000] = format!("{{\"longer\":\"{}\"}}", "y".repeat(9_000)).into_bytes();
+        let whole = gzip(&lines(&large));
+        let small = gzip(&lines(&large[..50]));
+        let items = [
+            world.put("logs/a.gz", whole.as_slice()),
+            world.put("logs/b.gz", small.as_slice()),
+            world.put("logs/c.gz", &whole[..whole.len() / 2]),
+            world.put("logs/d.gz", gzip(&lines(&large[9_000..10_000]))),
+        ];
+        let ended = world.ingest_together(&items, 60).await;
+        let mut outcomes = Vec::new();
+        for (item, (outcome, _)) in items.iter().zip(ended) {
+            let row = world.state(&item.content().expect("complete")).await;
+            let (name, mut account) = match outcome {
+                Ingested::Settled { account } => ("settled".to_owned(), account),
+                Ingested::Quarantined {
+                    failure, account, ..
+                } => (failure.to_string(), account),
+                other => panic!("{other:?}"),
+            };
+            // The bytes of the bodies are what differs.
+            account.body_bytes = 0;
+            outcomes.push((name, account, row));
+        }
+        assert!(outcomes[0].1.records_quarantined > 0 && outcomes[0].1.records_cut > 0);
+        let mut accepted = world.sink.accepted();
+        accepted.sort();
+        sides.push((outcomes, world.quarantine.kept(), accepted));
+    }
+    assert!(sides[0] == sides[1], "{:?}\n{:?}", sides[0].0, sides[1].0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn refused_records_that_cannot_be_kept_are_not_answered_for() {
     let world = World::with_sink(MemorySink::judging(|records: &[&[u8]]| {
