@@ -137,9 +137,10 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
             if deliveries.is_empty() && is_fed && saving.is_none() {
                 break;
             }
-            // Each checkpoint is a write to pay for, so there is one for half of the slots. Without more input
-            // nobody waits for a slot: what ends the work says all.
-            if saving.is_none() && !is_fed && self.unsaved * 2 >= slots {
+            // Each checkpoint is a write to pay for, so there is one for half of the slots, or when a slot is
+            // waited for. Without more input nobody waits for one: what ends the work says all.
+            let is_due = self.unsaved * 2 >= slots || (self.unsaved > 0 && !has_slot);
+            if saving.is_none() && !is_fed && is_due {
                 saving = Some(self.save());
             }
 
