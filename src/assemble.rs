@@ -27,7 +27,7 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Bytes of one record that are held; a longer one is cut or kept, by the shape.
     pub record_bytes_max: usize,
-    /// Compression level of what is compressed, 1 to 9.
+    /// Compression level of what is compressed, as `Compressor::new` takes it.
     pub level: u32,
     /// Whether blocks that are compressed already are copied where nothing in them has to change.
     /// The batches hold the same records either way.

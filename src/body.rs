@@ -27,8 +27,8 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// can be put into another body as they are.
 const LAST_BLOCK: (u32, u32) = (0b011, 10);
 
-/// Plain bytes that are gathered before they are compressed, since nothing refers to what was compressed
-/// before them. Ten times as many would make bodies smaller by less than 1 %.
+/// Plain bytes that are gathered before they are compressed. Nothing refers to what was compressed before
+/// them, so fewer would make bodies larger; more would take more memory.
 pub const STAGED_BYTES: usize = 1 << 20;
 
 /// A request body: records, a newline after each, as one gzip member.

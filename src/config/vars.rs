@@ -107,7 +107,7 @@ vars! {
     OBJECTS_IN_FLIGHT_MAX: None, "objects", Some((1, 64)), Template, Whole,
         "Objects read at a time, not counting those that only wait for the endpoint; by default what fits the function's [memory](#memory).";
     PASS_THROUGH: Some("true"), "`true` or `false`", None, Template, Whole,
-        "Whether records that leave as they came are carried as the gzip they came in; `false` compresses all of it again, which takes ten times the CPU and pays where the source is compressed badly.";
+        "Whether records that leave as they came are carried as the gzip they came in; `false` compresses all of it again, which takes many times the CPU and makes smaller bodies; `make cost` shows from which price of egress on that pays.";
     COMPRESSION_LEVEL: Some("8"), "level", Some((1, 9)), Template, Whole,
         "How hard records are compressed that do not leave as they came; `make cost` shows what each level costs.";
     BODY_BYTES_IN_FLIGHT_MAX: None, "bytes", Some((1, GIB)), Template, Whole,
