@@ -217,10 +217,6 @@ impl BodyWriter {
         self.plain_bytes
     }
 
-    pub fn records(&self) -> u64 {
-        self.records
-    }
-
     /// Ends the body, and begins another one. The body holds no more memory than its bytes.
     pub fn finish(&mut self) -> Body {
         self.flush();
