@@ -5,6 +5,10 @@
 //! request that needs them. Every wait has a limit: a connection, an answer's head, an attempt,
 //! an operation with its retries; a body's deadline is set by who reads it (see
 //! [`S3Store`](crate::store::s3::S3Store)).
+//!
+//! The future of an operation takes several kilobytes, and whatever awaits it takes them as well, once
+//! for each wrapper. So the adapters put it into a box: work on a hundred objects at once is moved
+//! about, and held, without it.
 
 use std::time::Duration;
 

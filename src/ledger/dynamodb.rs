@@ -31,6 +31,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure,
 };
+use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 
 use self::expression::{
@@ -96,6 +97,7 @@ impl DynamoLedger {
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(OnFailure::AllOld)
             .send()
+            .boxed()
             .await;
         match sent {
             Ok(updated) => Ok(Ok(updated.attributes.unwrap_or_default())),
@@ -126,6 +128,7 @@ impl DynamoLedger {
             .set_expression_attribute_values(values(operands))
             .return_values_on_condition_check_failure(OnFailure::AllOld)
             .send()
+            .boxed()
             .await;
         match sent {
             Ok(_) => Ok(Ok(())),
@@ -198,6 +201,7 @@ impl DynamoLedger {
                 .clone()
                 .set_exclusive_start_key(after)
                 .send()
+                .boxed()
                 .await
                 .map_err(|error| failure("Query", error))?;
             items.extend(page.items.unwrap_or_default());
@@ -426,6 +430,7 @@ impl Ledger for DynamoLedger {
             .set_key(Some(item::mark_primary_key(name)))
             .consistent_read(true)
             .send()
+            .boxed()
             .await
             .map_err(|error| failure("GetItem", error))?;
         read.item
@@ -480,6 +485,7 @@ impl DynamoLedger {
             .set_expression_attribute_values(values(operands))
             .return_values(ReturnValue::AllNew)
             .send()
+            .boxed()
             .await
             .map_err(|error| failure("UpdateItem", error))?;
         Ok(written.attributes.unwrap_or_default())

@@ -3,6 +3,7 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use crate::aws::fault::Fault;
 use crate::object::ObjectId;
@@ -32,7 +33,7 @@ impl Quarantine for S3Quarantine {
             .key(key)
             .content_type(content_type(name))
             .body(ByteStream::from(content));
-        match put.send().await {
+        match put.send().boxed().await {
             Ok(_) => Ok(place),
             Err(error) => {
                 let fault = Fault::of(&error);

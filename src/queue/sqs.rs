@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 
 use crate::aws::fault::Fault;
 use crate::object::WorkItem;
@@ -59,7 +59,7 @@ impl SqsQueue {
                 Err(error) => return all(items, &refused(error.to_string())),
             }
         }
-        let answer = match batch.send().await {
+        let answer = match batch.send().boxed().await {
             Ok(answer) => answer,
             Err(error) => return all(items, &failed(&error)),
         };
@@ -109,6 +109,7 @@ impl WorkQueue for SqsQueue {
             .message_body(body)
             .message_attributes(REASON_ATTRIBUTE, reason)
             .send()
+            .boxed()
             .await
             .map(drop)
             .map_err(|error| failed(&error))
@@ -121,6 +122,7 @@ impl WorkQueue for SqsQueue {
             .receipt_handle(receipt)
             .visibility_timeout(visibility_secs(delay))
             .send()
+            .boxed()
             .await
             .map(drop)
             .map_err(|error| match error.code() {

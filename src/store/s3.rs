@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use tokio::time::timeout;
 
 use crate::aws::fault::Fault;
@@ -59,7 +60,7 @@ impl S3Store {
             .key(&object.key)
             .set_version_id(object.version.clone())
             .range("bytes=0-0");
-        let error = get.send().await.err()?;
+        let error = get.send().boxed().await.err()?;
         error.code()?;
         Some(self.failed(Asked::Read, &object.to_string(), &error))
     }
@@ -87,7 +88,7 @@ impl Store for S3Store {
             .bucket(&object.bucket)
             .key(&object.key)
             .set_version_id(object.version.clone());
-        let answer = match head.send().await {
+        let answer = match head.send().boxed().await {
             Ok(answer) => answer,
             Err(error) => {
                 let told = self.failed(Asked::Head, &object.to_string(), &error);
@@ -129,6 +130,7 @@ impl Store for S3Store {
             .if_match(etag.quoted())
             .range(format!("bytes={}-{}", range.start, range.end - 1))
             .send()
+            .boxed()
             .await
             .map_err(|error| self.failed(Asked::Read, &object.to_string(), &error))?;
         check_head(&answer, object, etag, &range)?;
@@ -159,6 +161,7 @@ impl Store for S3Store {
             .set_start_after(start_after.map(str::to_owned))
             .encoding_type(EncodingType::Url)
             .send()
+            .boxed()
             .await
             .map_err(|error| self.failed(Asked::List, &place, &error))?;
         // The SDK leaves the keys as they came; a store that does not encode does not say so.
