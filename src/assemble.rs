@@ -47,6 +47,8 @@ pub struct Assembler {
     pass_through: bool,
     /// Whether the batch ends with the next record.
     is_full: bool,
+    /// Nothing more is decoded once the object has so many plain bytes.
+    plain_bytes_max: Option<u64>,
 }
 
 /// Where records go.
@@ -126,7 +128,22 @@ impl Assembler {
             },
             pass_through: limits.pass_through,
             is_full: false,
+            plain_bytes_max: None,
         }
+    }
+
+    /// The same, but it takes no more bytes once the object has so many plain ones.
+    pub fn small(self, plain_bytes_max: u64) -> Self {
+        Self {
+            plain_bytes_max: Some(plain_bytes_max),
+            ..self
+        }
+    }
+
+    /// Whether it takes no more bytes, because the object is larger than it was said to be.
+    pub fn is_outgrown(&self) -> bool {
+        let plain_bytes = self.piece.offset + self.piece.plain.len() as u64;
+        self.plain_bytes_max.is_some_and(|max| plain_bytes >= max)
     }
 
     /// Takes bytes of the object until a batch is ready, and returns how many it took. Call it again
@@ -135,7 +152,7 @@ impl Assembler {
     /// On an error, every complete record before the damage comes out of `pop`.
     pub fn push(&mut self, input: &[u8]) -> Result<usize, DecodeError> {
         let mut taken = 0;
-        while self.intake.ready.is_empty() {
+        while self.intake.ready.is_empty() && !self.is_outgrown() {
             if self.piece.is_complete {
                 self.split();
                 continue;
@@ -150,6 +167,9 @@ impl Assembler {
                 }
             };
             taken += step.taken;
+            if self.is_outgrown() {
+                break;
+            }
             let plain = &mut self.piece.plain;
             if plain.len() >= BLOCK_BYTES_MAX {
                 // Even if a block ends just here: whether that shows yet depends on where the input was cut.

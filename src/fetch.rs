@@ -89,6 +89,11 @@ impl<'a, S: Store, C: Clock> Parts<'a, S, C> {
         Ok(())
     }
 
+    /// Begins again with the first part.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.source);
+    }
+
     /// The part that was fetched ahead.
     pub fn take(&mut self) -> Option<Bytes> {
         self.ahead.take()

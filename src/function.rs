@@ -98,6 +98,7 @@ pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
         add_source_field: config.add_source_field,
         part_bytes: config.part_bytes.get() as u64,
         objects_in_flight_max: config.in_flight.objects_max,
+        small_objects_per_turn: config.in_flight.small_objects_per_turn,
         requests_in_flight_max: config.in_flight.requests_max,
         body_bytes_in_flight_max: config.in_flight.body_bytes_max,
         share_linger: config.share_linger,

@@ -163,7 +163,7 @@ where
         stream::iter(tasks)
             .map(|task| (round.enter(), task))
             .map(async |(place, task)| {
-                let outcome = match place.turn(deadline.stop_at).await {
+                let outcome = match place.turn(&task.item, deadline.stop_at).await {
                     Ok(turn) => turn.ingest(&task.item, worker, deadline).await,
                     Err(failure) => Ingested::returned(failure),
                 };

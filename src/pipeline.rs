@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
 use crate::assemble::Limits;
 use crate::backoff::{Next, before_next_attempt, return_delay_max};
@@ -24,12 +24,15 @@ use crate::store::{Store, StoreError};
 
 mod input;
 mod parcel;
+mod reading;
 mod round;
 mod stream;
 
+use reading::Reading;
 use round::Seat;
 use stream::Stream;
 
+pub use reading::{SMALL_OBJECT_BYTES, SMALL_OBJECT_PLAIN_BYTES};
 pub use round::{Place, Round, Turn};
 
 /// Objects that are held at a time, from their claim or the wait for it to their end: as many as one
@@ -65,6 +68,8 @@ pub struct Bounds {
     /// Objects that are claimed, fetched and assembled at once. Those that wait for the endpoint alone
     /// do not count.
     pub objects_in_flight_max: usize,
+    /// Small objects that are read in the place of another one.
+    pub small_objects_per_turn: usize,
     /// Requests to the endpoint under way at once, over all objects, and batches of one object that are
     /// sent and not covered by a durable checkpoint.
     pub requests_in_flight_max: usize,
@@ -146,7 +151,7 @@ pub struct Pipeline<S, K, L, Q, C> {
     ports: Ports<S, K, L, Q, C>,
     bounds: Bounds,
     /// Objects that are claimed, fetched and assembled.
-    reading: Arc<Semaphore>,
+    reading: reading::Turns,
     /// Bytes of batches.
     bodies: Arc<Semaphore>,
     requests: Semaphore,
@@ -169,7 +174,10 @@ where
 {
     pub fn new(ports: Ports<S, K, L, Q, C>, bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            reading: Arc::new(Semaphore::new(bounds.objects_in_flight_max)),
+            reading: reading::Turns::new(
+                bounds.objects_in_flight_max,
+                bounds.small_objects_per_turn,
+            ),
             bodies: Arc::new(Semaphore::new(bounds.body_bytes_in_flight_max as usize)),
             requests: Semaphore::new(bounds.requests_in_flight_max),
             cutting: Semaphore::new(1),
@@ -193,7 +201,7 @@ where
         worker: &str,
         deadline: Deadline,
     ) -> Ingested {
-        match self.round().enter().turn(deadline.stop_at).await {
+        match self.round().enter().turn(item, deadline.stop_at).await {
             Ok(turn) => turn.ingest(item, worker, deadline).await,
             Err(failure) => Ingested::returned(failure),
         }
@@ -224,7 +232,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         worker: &str,
         deadline: Deadline,
         seat: Seat,
-        reading: OwnedSemaphorePermit,
+        reading: Reading,
     ) -> Ingested {
         let content = match self.identify(item, deadline).await {
             Ok(content) => content,
@@ -311,7 +319,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         grant: Grant,
         deadline: Deadline,
         seat: Seat,
-        reading: OwnedSemaphorePermit,
+        reading: Reading,
     ) -> Ingested {
         let begun = grant.checkpoint.clone();
         let attempts = grant.attempts;

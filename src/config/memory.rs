@@ -21,6 +21,8 @@ pub struct Sizes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InFlight {
     pub objects_max: usize,
+    /// Small objects that are read in the place of one.
+    pub small_objects_per_turn: usize,
     pub requests_max: usize,
     pub body_bytes_max: u32,
 }
@@ -29,6 +31,10 @@ pub struct InFlight {
 /// latter in a vector that doubles; what is gathered for the compressor and what comes out of it, 1 MiB
 /// each; the compressor itself.
 const CODEC_BYTES: u64 = 9 * MIB;
+/// Of one small object that is read: 64 KiB as stored and less than 1 MiB plain; the same and the shaped
+/// records for the compressor, what comes out of it, the compressor itself; where at most half a million
+/// records begin.
+const SMALL_READING_BYTES: u64 = 8 * MIB;
 /// The program, its clients and their connections.
 const PROGRAM_BYTES: u64 = 24 * MIB;
 /// With how much memory one reckons where no function says its own: the template's default.
@@ -59,6 +65,11 @@ impl Sizes {
     /// record as it is split and as it is shaped.
     fn reading_bytes(&self) -> u64 {
         2 * self.part_bytes + CODEC_BYTES + 2 * self.batch_bytes_max + 2 * self.record_bytes_max
+    }
+
+    /// How many small objects take no more than any one.
+    fn small_objects_per_turn(&self) -> u64 {
+        (self.reading_bytes() / SMALL_READING_BYTES).max(1)
     }
 
     /// Of a batch that does not compress: its body, and where its records begin. Records of less than 32
@@ -117,6 +128,8 @@ impl InFlight {
         });
         Self {
             objects_max: usize::try_from(objects_max).unwrap_or(usize::MAX),
+            small_objects_per_turn: usize::try_from(sizes.small_objects_per_turn())
+                .unwrap_or(usize::MAX),
             requests_max: usize::try_from(requests_max).unwrap_or(usize::MAX),
             body_bytes_max: u32::try_from(body_bytes_max).unwrap_or(u32::MAX),
         }

@@ -356,6 +356,7 @@ fn the_defaults_fit_the_functions_memory() {
             objects_max,
             requests_max,
             body_bytes_max,
+            ..
         } = in_flight;
         assert!(requests_max >= 4);
         assert!(
@@ -389,6 +390,7 @@ fn what_is_given_is_kept_and_the_rest_fits_beside_it() {
     ]);
     let expected = InFlight {
         objects_max: 2,
+        small_objects_per_turn: 4,
         requests_max: 16,
         body_bytes_max: 1_000_000,
     };

@@ -105,7 +105,7 @@ vars! {
     REQUESTS_IN_FLIGHT_MAX: None, "requests", Some((1, 64)), Template, Whole,
         "Requests to the endpoint at a time, over all objects; by default as many as the function's [memory](#memory) is good for.";
     OBJECTS_IN_FLIGHT_MAX: None, "objects", Some((1, 64)), Template, Whole,
-        "Objects read at a time, not counting those that only wait for the endpoint; by default what fits the function's [memory](#memory).";
+        "Objects read at a time, not counting those that only wait for the endpoint; several small ones take the place of one; by default what fits the function's [memory](#memory).";
     PASS_THROUGH: Some("true"), "`true` or `false`", None, Template, Whole,
         "Whether records that leave as they came are carried as the gzip they came in; `false` compresses all of it again, which takes many times the CPU and makes smaller bodies; `make cost` shows from which price of egress on that pays.";
     COMPRESSION_LEVEL: Some("8"), "level", Some((1, 9)), Template, Whole,

@@ -151,7 +151,7 @@ impl<L: Ledger + 'static> Crew<L> {
         round: &Arc<LocalRound<L>>,
         place: LocalPlace<L>,
     ) -> Option<ObjectRow> {
-        let mut turn = place.turn(TURN_UNTIL).await.ok()?;
+        let mut turn = place.turn(&task.item, TURN_UNTIL).await.ok()?;
         let clock = &self.pipeline.ports().clock;
         let mut moved = clock.now();
         let worker = format!("brigade {}", std::process::id());
@@ -201,7 +201,7 @@ impl<L: Ledger + 'static> Crew<L> {
                         None => RETRY_PAUSE,
                     };
                     let again = may_pass && is_patient && self.stop.outlasts(pause).await;
-                    turn = match round.enter().turn(TURN_UNTIL).await {
+                    turn = match round.enter().turn(&task.item, TURN_UNTIL).await {
                         Ok(turn) if again => turn,
                         Ok(_) | Err(_) => return Some(row(Ended::Returned(failure), achieved)),
                     };

@@ -4,8 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::reading::{Reading, SMALL_OBJECT_PLAIN_BYTES};
 use super::round::Seat;
 use crate::assemble::Assembler;
 use crate::batch::Batch;
@@ -29,6 +31,8 @@ pub(super) struct Input<'a, S, C> {
     parts: Parts<'a, S, C>,
     part: Bytes,
     assembler: Assembler,
+    /// Makes another one for the whole object.
+    begin: Box<dyn Fn() -> Assembler + Send + 'a>,
     /// Where the records end, or why they cannot be read to their end.
     ended: Option<Result<Position, DecodeError>>,
     /// A batch and the memory it waits for. Until it has that nothing is assembled.
@@ -36,7 +40,9 @@ pub(super) struct Input<'a, S, C> {
     bodies: &'a Arc<Semaphore>,
     body_bytes_max: u32,
     seat: Seat,
-    _reading: OwnedSemaphorePermit,
+    /// None while it waits for a whole turn, because it is larger than it looked. Nothing is read meanwhile.
+    turn: Option<Reading>,
+    awaited: Option<BoxFuture<'static, Reading>>,
 }
 
 /// How an object's input ended.
@@ -46,31 +52,38 @@ pub(super) struct Ended {
 }
 
 impl<'a, S: Store, C: Clock> Input<'a, S, C> {
-    /// `bodies` has `body_bytes_max` permits, one for each byte of a batch.
+    /// `begin` makes an assembler for what is to be read; `bodies` has `body_bytes_max` permits, one for
+    /// each byte of a batch.
     pub(super) fn new(
         parts: Parts<'a, S, C>,
-        assembler: Assembler,
+        begin: impl Fn() -> Assembler + Send + 'a,
         (bodies, body_bytes_max): (&'a Arc<Semaphore>, u32),
         seat: Seat,
-        reading: OwnedSemaphorePermit,
+        reading: Reading,
     ) -> Self {
+        let assembler = match reading.is_small() {
+            true => begin().small(SMALL_OBJECT_PLAIN_BYTES),
+            false => begin(),
+        };
         Self {
             parts,
             part: Bytes::new(),
             assembler,
+            begin: Box::new(begin),
             ended: None,
             waiting: None,
             bodies,
             body_bytes_max,
             seat,
-            _reading: reading,
+            turn: Some(reading),
+            awaited: None,
         }
     }
 
     /// Assembles a slice of the current part, or goes on to the next one, or ends the object. A batch that
     /// is ready has to leave by [`Input::progress`] first.
     pub(super) fn step(&mut self) {
-        if self.waiting.is_none() && !self.assembler.has_batch() && self.ended.is_none() {
+        if self.can_assemble() {
             self.assemble();
         }
         if self.waiting.is_none() {
@@ -94,6 +107,26 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
         if self.ended.is_none() && is_used_up && self.parts.is_done() {
             self.ended = Some(self.assembler.finish());
         }
+        if self.ended.is_none() && (self.assembler.is_outgrown() || self.assembler.has_batch()) {
+            self.outgrow();
+        }
+    }
+
+    /// Gives up what was read of an object that is not small after all. No batch of it has left.
+    fn outgrow(&mut self) {
+        if let Some(reading) = self.turn.take_if(|reading| reading.is_small()) {
+            self.assembler = (self.begin)();
+            self.part = Bytes::new();
+            self.parts.restart();
+            // It takes longer than others can wait for.
+            self.seat.step_aside();
+            self.awaited = Some(reading.give_up_for_whole());
+        }
+    }
+
+    fn can_assemble(&self) -> bool {
+        let is_free = self.waiting.is_none() && !self.assembler.has_batch();
+        is_free && self.turn.is_some() && self.ended.is_none()
     }
 
     fn reserve(&self, batch: &Batch) -> Reserving {
@@ -119,6 +152,11 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
     pub(super) async fn progress(
         &mut self,
     ) -> Result<Option<(Batch, OwnedSemaphorePermit)>, StoreError> {
+        if let Some(awaited) = &mut self.awaited {
+            self.turn = Some(awaited.await);
+            self.awaited = None;
+            return Ok(None);
+        }
         let Self { parts, waiting, .. } = self;
         let has_memory = async {
             match waiting {

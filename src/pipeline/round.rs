@@ -15,6 +15,7 @@ use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::reading::Reading;
 use super::{Deadline, Ingested, Pipeline};
 use crate::body::Body;
 use crate::clock::{Clock, Timestamp};
@@ -49,7 +50,7 @@ pub struct Place<S, K, L, Q, C> {
 pub struct Turn<S, K, L, Q, C> {
     round: Arc<Round<S, K, L, Q, C>>,
     seat: Seat,
-    reading: OwnedSemaphorePermit,
+    reading: Reading,
 }
 
 impl<S, K, L, Q, C> Round<S, K, L, Q, C>
@@ -101,16 +102,20 @@ where
     Q: Quarantine + 'static,
     C: Clock + 'static,
 {
-    /// Waits until the object may be read, at most until then. Fails as not begun if time runs out, the
+    /// Waits until the item's object may be read, at most until then. Fails as not begun if time runs out, the
     /// pipeline stops, or another object of the round has met a fatal failure.
-    pub async fn turn(self, until: Timestamp) -> Result<Turn<S, K, L, Q, C>, Failure> {
+    pub async fn turn(
+        self,
+        item: &WorkItem,
+        until: Timestamp,
+    ) -> Result<Turn<S, K, L, Q, C>, Failure> {
         let Self { round, seat } = self;
         let pipeline = &round.pipeline;
         let reading = async {
             tokio::select! {
                 biased;
                 () = pipeline.stopped() => None,
-                reading = Arc::clone(&pipeline.reading).acquire_owned() => reading.ok(),
+                reading = pipeline.reading.take(item.size) => Some(reading),
             }
         };
         let reading = pipeline.within(until, reading).await.flatten();
@@ -165,7 +170,7 @@ where
                     alternate_key: None,
                     ..item.clone()
                 };
-                match round.enter().turn(deadline.stop_at).await {
+                match round.enter().turn(&item, deadline.stop_at).await {
                     Ok(turn) => {
                         pipeline
                             .ingest_key(&item, worker, deadline, turn.seat, turn.reading)

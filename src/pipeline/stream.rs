@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::input::Input;
 use super::parcel::{Carried, Parcel, carry, refused_all};
+use super::reading::Reading;
 use super::round::Seat;
 use super::{Deadline, Pipeline};
 use crate::assemble::Assembler;
@@ -86,7 +86,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
     /// as soon as all is assembled; the last batch may share a request, if it is small. On a failure,
     /// every request that was under way has been waited for (unless the lease is lost), and
     /// [`Stream::checkpoint`] says what was achieved.
-    pub async fn run(&mut self, seat: Seat, reading: OwnedSemaphorePermit) -> Result<(), Failure> {
+    pub async fn run(&mut self, seat: Seat, reading: Reading) -> Result<(), Failure> {
         let pipeline = self.pipeline;
         let content = self.lease.content.clone();
         let parts = Parts::new(Source {
@@ -98,11 +98,11 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
             until: self.deadline.stop_at,
             random: pipeline.ports.random,
         });
-        let (limits, checkpoint) = (pipeline.bounds.limits, self.window.checkpoint());
-        let assembler = Assembler::new(limits, self.shape(), checkpoint);
+        let (shape, checkpoint) = (self.shape(), self.window.checkpoint().clone());
+        let begin = move || Assembler::new(pipeline.bounds.limits, shape.clone(), &checkpoint);
         let sharing = seat.sharing();
         let memory = (&pipeline.bodies, pipeline.bounds.body_bytes_in_flight_max);
-        let mut input = Some(Input::new(parts, assembler, memory, seat, reading));
+        let mut input = Some(Input::new(parts, begin, memory, seat, reading));
         let mut ended = Ok(Position::default());
         let mut deliveries = FuturesUnordered::new();
         let mut saving: Option<Saving<'_>> = None;

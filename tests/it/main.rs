@@ -27,6 +27,7 @@ mod round;
 mod s3_answers;
 mod sink_answers;
 mod sink_contract;
+mod small_objects;
 mod store_contract;
 mod support;
 mod template;

@@ -131,20 +131,32 @@ impl Quarantine for Nowhere {
     }
 }
 
-/// The most that is held while objects of these sizes are carried side by side.
-async fn most_held_of(plain_bytes: &[usize], in_flight: InFlight, takes: Takes) -> u64 {
+/// A world that keeps to these settings.
+fn world(sizes: Sizes, in_flight: InFlight) -> World {
     let mut world = World::new();
     world.bounds.shape.json_only = false;
-    world.bounds.part_bytes = SIZES.part_bytes;
-    world.bounds.limits.batch_bytes_max = SIZES.batch_bytes_max as usize;
-    world.bounds.limits.record_bytes_max = SIZES.record_bytes_max as usize;
+    world.bounds.part_bytes = sizes.part_bytes;
+    world.bounds.limits.batch_bytes_max = sizes.batch_bytes_max as usize;
+    world.bounds.limits.record_bytes_max = sizes.record_bytes_max as usize;
     world.bounds.objects_in_flight_max = in_flight.objects_max;
+    world.bounds.small_objects_per_turn = in_flight.small_objects_per_turn;
     world.bounds.requests_in_flight_max = in_flight.requests_max;
     world.bounds.body_bytes_in_flight_max = in_flight.body_bytes_max;
-    let items: Vec<WorkItem> = plain_bytes
+    world
+}
+
+/// The most that is held while objects of these sizes are carried side by side.
+async fn most_held_of(plain_bytes: &[usize], in_flight: InFlight, takes: Takes) -> u64 {
+    let objects: Vec<Vec<u8>> = plain_bytes.iter().map(|bytes| noise(*bytes)).collect();
+    most_held_by(&world(SIZES, in_flight), &objects, takes).await
+}
+
+/// The most that is held while objects are carried side by side, of which these are the plain bytes.
+async fn most_held_by(world: &World, objects: &[Vec<u8>], takes: Takes) -> u64 {
+    let items: Vec<WorkItem> = objects
         .iter()
         .enumerate()
-        .map(|(n, bytes)| world.put(&format!("logs/{n:03}.gz"), gzip(&noise(*bytes))))
+        .map(|(n, plain)| world.put(&format!("logs/{n:03}.gz"), gzip(plain)))
         .collect();
     let ports = Ports {
         store: Arc::clone(&world.store),
@@ -170,6 +182,7 @@ const MIB: usize = 1 << 20;
 async fn what_is_held_follows_from_the_settings_whatever_objects_and_endpoint_do() {
     let in_flight = InFlight {
         objects_max: 3,
+        small_objects_per_turn: 1,
         requests_max: 4,
         body_bytes_max: 4 * MIB as u32,
     };
@@ -194,6 +207,7 @@ async fn what_is_held_follows_from_the_settings_whatever_objects_and_endpoint_do
 async fn a_larger_object_takes_no_more_memory() {
     let in_flight = InFlight {
         objects_max: 1,
+        small_objects_per_turn: 1,
         requests_max: 4,
         body_bytes_max: 4 * MIB as u32,
     };
@@ -205,4 +219,43 @@ async fn a_larger_object_takes_no_more_memory() {
         held <= bound && bound < object as u64,
         "{held} bytes held, at most {bound}"
     );
+}
+
+/// Small objects of every kind: that do not compress, that inflate to a hundred times as much, of records
+/// of two bytes, of one long record; as they are, and with a field added to every record.
+#[tokio::test(start_paused = true)]
+async fn small_objects_side_by_side_take_no_more_than_large_ones() {
+    let sizes = Sizes {
+        part_bytes: 4 << 20,
+        batch_bytes_max: 8 << 20,
+        record_bytes_max: 1 << 20,
+    };
+    let in_flight = InFlight {
+        objects_max: 1,
+        small_objects_per_turn: 4,
+        requests_max: 4,
+        body_bytes_max: 9 * MIB as u32,
+    };
+    let bound = sizes.working_bytes_max(&in_flight);
+    let kinds: [Vec<u8>; 5] = [
+        noise(60_000),
+        b"{\"a\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"}\n".repeat(100_000),
+        b"7\n".repeat(MIB / 2 - 10),
+        b"{}\n".repeat(MIB / 3 - 10),
+        [b"{\"a\":\"", &vec![b'a'; MIB - 100][..], b"\"}\n"].concat(),
+    ];
+    for kind in &kinds {
+        for add_source_field in [false, true] {
+            let mut world = world(sizes, in_flight);
+            world.bounds.add_source_field = add_source_field;
+            let objects = vec![kind.clone(); 6];
+            let most = most_held_by(&world, &objects, Takes::Everything).await;
+            println!("{} bytes each: {most} held, at most {bound}", kind.len());
+            assert!(
+                most <= bound,
+                "{} bytes each: {most} held, at most {bound}",
+                kind.len()
+            );
+        }
+    }
 }

@@ -260,7 +260,7 @@ async fn a_stop_ends_the_wait_for_others_and_gives_every_lease_back() {
         .map(|item| (round.enter(), item))
         .collect::<Vec<_>>();
     let carried = carried.into_iter().map(async |(place, item)| {
-        let turn = place.turn(deadline.stop_at).await.expect("its turn");
+        let turn = place.turn(item, deadline.stop_at).await.expect("its turn");
         turn.ingest(item, "test", deadline).await
     });
     let stop = async {
@@ -294,7 +294,7 @@ async fn who_waits_for_others_leaves_time_for_the_request() {
     let deadline = world.deadline(10);
     let entered: Vec<_> = items.iter().map(|item| (round.enter(), item)).collect();
     let carried = entered.into_iter().map(async |(place, item)| {
-        let turn = place.turn(deadline.stop_at).await.expect("its turn");
+        let turn = place.turn(item, deadline.stop_at).await.expect("its turn");
         turn.ingest(item, "test", deadline).await
     });
     let outcomes = futures_util::future::join_all(carried).await;
@@ -531,6 +531,7 @@ proptest! {
         script in prop::collection::vec(0_u8..40, 0..40),
         body_bytes_max in prop_oneof![Just(usize::MAX), 60_usize..1_000],
         objects_in_flight_max in 1_usize..6,
+        small_objects_per_turn in 1_usize..6,
         linger_ms in prop_oneof![Just(0_u64), 1_u64..600],
         budget in prop_oneof![Just(64 << 20_u32), 20_000_u32..60_000],
     ) {
@@ -553,6 +554,7 @@ proptest! {
         let (together, (requests, counted), (missing, extra)) = in_virtual_time(async {
             let mut world = World::with_sink(picky(script, body_bytes_max));
             world.bounds.objects_in_flight_max = objects_in_flight_max;
+            world.bounds.small_objects_per_turn = small_objects_per_turn;
             world.bounds.share_linger = Duration::from_millis(linger_ms);
             world.bounds.body_bytes_in_flight_max = budget;
             let mut items = put_all(&world);

@@ -171,7 +171,7 @@ where
     let round = pipeline.round();
     let entered: Vec<_> = items.iter().map(|item| (round.enter(), item)).collect();
     let carried = entered.into_iter().map(async |(place, item)| {
-        let outcome = match place.turn(deadline.stop_at).await {
+        let outcome = match place.turn(item, deadline.stop_at).await {
             Ok(turn) => turn.ingest(item, "test", deadline).await,
             Err(failure) => Ingested::returned(failure),
         };
@@ -195,6 +195,7 @@ pub fn bounds() -> Bounds {
         add_source_field: false,
         part_bytes: 700,
         objects_in_flight_max: 4,
+        small_objects_per_turn: 2,
         requests_in_flight_max: 4,
         body_bytes_in_flight_max: 64 << 20,
         share_linger: Duration::from_millis(500),
