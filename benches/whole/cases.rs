@@ -134,13 +134,13 @@ impl Cases<'_> {
 
     /// What the size of an object changes.
     fn add_sizes(&mut self, extent: Extent) {
-        for delay_ms in [0, 100] {
+        for (in_flight, delay_ms) in [(16, 0), (16, 100), (32, 100)] {
             self.add(
                 extent.rounds_long,
                 Design::Brigade,
                 Workload::TwoGigabytes,
                 |run| {
-                    run.in_flight = Some(16);
+                    run.in_flight = Some(in_flight);
                     run.delay_ms = delay_ms;
                 },
             );

@@ -218,18 +218,26 @@ fn add_sizes(text: &mut String, figures: &Figures) {
         )
         .expect("memory");
     }
-    let wall = |delay_ms: u64| {
-        let run = figures
-            .find(|run| run.workload == Workload::TwoGigabytes && run.delay_ms == delay_ms)?;
-        Some(run.spread(|sample| sample.wall_s).median)
+    let two_gigabytes = |run: &&Run| run.workload == Workload::TwoGigabytes;
+    let wall = |run: &Run| run.spread(|sample| sample.wall_s).median;
+    let Some(without) = figures.find(|run| two_gigabytes(&run) && run.delay_ms == 0) else {
+        return;
     };
-    if let (Some(without), Some(with)) = (wall(0), wall(100)) {
-        let ratio = with / without;
-        writeln!(
-            text,
-            "\n100 ms of delay take {ratio:.2} times the time of none."
-        )
-        .expect("memory");
+    text.push('\n');
+    for run in figures.runs.iter().filter(two_gigabytes) {
+        let in_flight = run.in_flight.unwrap_or_default();
+        let requests = run.spread(|sample| sample.requests as f64).median;
+        let waiting = requests / in_flight as f64 * run.delay_ms as f64 / 1e3;
+        if run.delay_ms > 0 {
+            writeln!(
+                text,
+                "- {} ms of delay, {in_flight} in flight: {:.2} times the time of none. \
+                 The {requests:.0} requests take {waiting:.2} s at least, if nothing but the endpoint takes any.",
+                run.delay_ms,
+                wall(run) / wall(without),
+            )
+            .expect("memory");
+        }
     }
 }
 
