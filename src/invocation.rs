@@ -5,10 +5,12 @@
 //! be read goes to the dead-letter queue as it came, and is done.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsBatchResponse;
+use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt};
 
 use crate::backoff::{Return, return_delay};
@@ -18,7 +20,7 @@ use crate::event::{EventError, Found, Ignored, Message, MessageId, Trigger, part
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::Ledger;
 use crate::object::WorkItem;
-use crate::pipeline::{Deadline, Ingested, OBJECTS_HELD_MAX, Pipeline};
+use crate::pipeline::{Deadline, Ingested, OBJECTS_HELD_MAX, Pipeline, Place};
 use crate::quarantine::Quarantine;
 use crate::queue::{QueueError, WorkQueue};
 use crate::sink::Sink;
@@ -160,31 +162,52 @@ where
         tasks.sort_by_key(|task| task.item.size);
         let under_way = UnderWay::of(&tasks);
         let round = self.pipeline.round();
-        stream::iter(tasks)
+        let carried = stream::iter(tasks)
             .map(|task| (round.enter(), task))
-            .map(async |(place, task)| {
-                let outcome = match place.turn(&task.item, deadline.stop_at).await {
-                    Ok(turn) => turn.ingest(&task.item, worker, deadline).await,
-                    Err(failure) => Ingested::returned(failure),
-                };
-                self.note(&task.item, &outcome);
-                let failure = match outcome {
-                    Ingested::Returned { ref failure, .. } => Some(failure.clone()),
-                    Ingested::Settled { .. }
-                    | Ingested::Skipped { .. }
-                    | Ingested::Quarantined { .. } => None,
-                };
-                if let Some(message) = task.message
-                    && let Some(delay) = under_way.end(message, self.delay(message, &outcome))
-                {
-                    self.postpone(message, delay, deadline).await;
-                }
-                failure.map(|failure| (task.message, failure))
+            .map(|(place, task)| {
+                self.carry(task, place, &under_way, worker, deadline)
+                    .boxed()
             })
             .buffer_unordered(OBJECTS_HELD_MAX)
             .filter_map(std::future::ready)
-            .collect()
-            .await
+            .collect();
+        // The first claims and reads take their time; nobody waits for this at the end.
+        let prepared = async {
+            self.pipeline.ports().sink.prepare().await;
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            returned = carried => returned,
+            never = prepared => match never {},
+        }
+    }
+
+    /// Carries one item. If it is not done: its message, and why.
+    async fn carry<'a>(
+        &self,
+        task: Task<'a>,
+        place: Place<S, K, L, Q, C>,
+        under_way: &UnderWay<'a>,
+        worker: &str,
+        deadline: Deadline,
+    ) -> Option<(Option<&'a Message>, Failure)> {
+        let outcome = match place.turn(&task.item, deadline.stop_at).await {
+            Ok(turn) => turn.ingest(&task.item, worker, deadline).await,
+            Err(failure) => Ingested::returned(failure),
+        };
+        self.note(&task.item, &outcome);
+        if let Some(message) = task.message
+            && let Some(delay) = under_way.end(message, self.delay(message, &outcome))
+        {
+            self.postpone(message, delay, deadline).await;
+        }
+        match outcome {
+            Ingested::Returned { failure, .. } => Some((task.message, failure)),
+            Ingested::Settled { .. } | Ingested::Skipped { .. } | Ingested::Quarantined { .. } => {
+                None
+            }
+        }
     }
 
     /// Sends an unreadable message to the dead-letter queue. False if that failed.

@@ -139,10 +139,20 @@ impl fmt::Display for RetryReason {
 pub trait Sink: Send + Sync {
     /// Sends `body` once and waits for the answer at most `timeout`.
     fn deliver(&self, body: &Body, timeout: Duration) -> impl Future<Output = Answer> + Send;
+
+    /// Gets ready for the first request, as far as that can be done before there is one. What fails here
+    /// fails again, and is told, with that request.
+    fn prepare(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 impl<S: Sink> Sink for std::sync::Arc<S> {
     async fn deliver(&self, body: &Body, timeout: Duration) -> Answer {
         (**self).deliver(body, timeout).await
+    }
+
+    async fn prepare(&self) {
+        (**self).prepare().await;
     }
 }

@@ -4,6 +4,7 @@
 
 use aws_types::SdkConfig;
 use aws_types::region::Region;
+use futures_util::FutureExt;
 use serde_json::Value;
 
 use crate::aws::fault::Fault;
@@ -76,6 +77,7 @@ impl Secret {
                     .get_secret_value()
                     .secret_id(&self.arn)
                     .send()
+                    .boxed()
                     .await
                     .map_err(|error| self.failed(Fault::of(&error)))?
                     .secret_string
@@ -85,6 +87,7 @@ impl Secret {
                 .name(&self.arn)
                 .with_decryption(true)
                 .send()
+                .boxed()
                 .await
                 .map_err(|error| self.failed(Fault::of(&error)))?
                 .parameter

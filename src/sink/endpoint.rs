@@ -43,6 +43,13 @@ impl<T: TokenSource> Sink for EndpointSink<T> {
             Self::Http(sink) => sink.deliver(body, timeout).await,
         }
     }
+
+    async fn prepare(&self) {
+        match self {
+            Self::Logzio(sink) => sink.prepare().await,
+            Self::Http(sink) => sink.prepare().await,
+        }
+    }
 }
 
 /// How records have to leave for an endpoint of this kind.

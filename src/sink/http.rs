@@ -73,4 +73,10 @@ impl<T: TokenSource> Sink for HttpSink<T> {
         }
         post::answer_by_status(response, &self.endpoint, until).await
     }
+
+    async fn prepare(&self) {
+        if let Some(token) = &self.token {
+            token.prepare().await;
+        }
+    }
 }

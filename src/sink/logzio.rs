@@ -87,6 +87,10 @@ impl<T: TokenSource> Sink for LogzioSink<T> {
             Err(reason) => reason.into(),
         }
     }
+
+    async fn prepare(&self) {
+        self.token.prepare().await;
+    }
 }
 
 /// What the listener says of the lines of a body that it did not take whole.

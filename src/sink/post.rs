@@ -53,6 +53,12 @@ impl<T: TokenSource> KeptToken<T> {
         }
     }
 
+    /// Reads the token, so that the first request need not wait for it.
+    pub(super) async fn prepare(&self) {
+        // Whoever needs the token and does not have it reads it again, and says why it cannot be had.
+        let _ = self.hold().await;
+    }
+
     async fn hold(&self) -> Result<Held, TokenError> {
         let mut kept = self.kept.lock().await;
         let token = match &kept.token {
@@ -337,6 +343,15 @@ mod tests {
         for held in [one, two, three] {
             assert_eq!(held.unwrap().token, Token::new("token-1"));
         }
+        assert_eq!(kept.source.readings.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_being_read_ahead_is_read_once() {
+        let kept = Rotating::after(1);
+        let ((), held) = tokio::join!(kept.prepare(), kept.hold());
+        assert_eq!(held.unwrap().token, Token::new("token-1"));
+        kept.prepare().await;
         assert_eq!(kept.source.readings.load(Ordering::Relaxed), 1);
     }
 

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bucket_brigade::body::Body;
 use bucket_brigade::clock::Clock as _;
 use bucket_brigade::event::EventError;
 use bucket_brigade::invocation::{Answer, Ingest, InvocationError};
 use bucket_brigade::ledger::State;
 use bucket_brigade::object::WorkItem;
-use bucket_brigade::pipeline::{Deadline, Ingested};
+use bucket_brigade::pipeline::{Deadline, Ingested, Pipeline, Ports};
 use bucket_brigade::queue::memory::MemoryQueue;
 use bucket_brigade::sink::memory::MemorySink;
-use bucket_brigade::sink::{Answer as Said, RetryReason};
+use bucket_brigade::sink::{Answer as Said, RetryReason, Sink};
 use bucket_brigade::telemetry::Metrics;
 use serde_json::{Value, json};
 
@@ -334,4 +335,56 @@ async fn a_message_of_several_objects_is_handed_back_once_when_all_of_them_have_
     let postponed = invoked.queue.postponed();
     assert_eq!(postponed.len(), 1, "{postponed:?}");
     assert!(postponed[0].1 >= Duration::from_secs(15), "{postponed:?}");
+}
+
+/// Getting ready takes it for ever, and it knows when that began.
+struct NeverReady {
+    sink: Arc<MemorySink>,
+    began: std::sync::Mutex<Vec<u64>>,
+}
+
+impl Sink for &NeverReady {
+    async fn deliver(&self, body: &Body, timeout: Duration) -> Said {
+        self.sink.deliver(body, timeout).await
+    }
+
+    async fn prepare(&self) {
+        let requests = self.sink.requests();
+        self.began.lock().expect("nobody panics").push(requests);
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_endpoint_is_got_ready_while_the_first_objects_are_read_and_nobody_waits_for_it() {
+    let world = World::new();
+    let item = world.put("logs/one", lines(&records(3)));
+    let sink: &'static NeverReady = Box::leak(Box::new(NeverReady {
+        sink: Arc::clone(&world.sink),
+        began: std::sync::Mutex::default(),
+    }));
+    let ports = Ports {
+        store: Arc::clone(&world.store),
+        sink,
+        ledger: Arc::clone(&world.ledger),
+        quarantine: Arc::clone(&world.quarantine),
+        clock: world.clock,
+        random: crate::world::random,
+    };
+    let ingest = Ingest {
+        pipeline: Pipeline::new(ports, world.bounds.clone()),
+        queue: Some(Arc::new(MemoryQueue::new())),
+        metrics: Metrics::new("test"),
+    };
+    let nothing = ingest
+        .invoke(&sqs(&[]), "request", world.deadline(60))
+        .await;
+    assert!(nothing.is_ok(), "{nothing:?}");
+    assert_eq!(*sink.began.lock().expect("nobody panics"), [0_u64; 0]);
+    let answer = ingest
+        .invoke(&sqs(&[body(&item)]), "request", world.deadline(60))
+        .await;
+    assert!(matches!(answer, Ok(Answer::Messages(_))), "{answer:?}");
+    assert_eq!(*sink.began.lock().expect("nobody panics"), [0]);
+    assert_eq!(world.sink.requests(), 1);
 }
