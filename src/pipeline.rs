@@ -80,6 +80,8 @@ pub struct Bounds {
     /// How long one request may take.
     pub delivery_timeout: Duration,
     pub lease: Duration,
+    /// Plain bytes between two restore points that need a window, as a checkpoint has them.
+    pub restore_interval_bytes: u64,
     /// Attempts without progress after which an object is quarantined.
     pub attempts_max: u32,
     /// How long a settled row is kept.
@@ -358,6 +360,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             }
             Verdict::Retry | Verdict::Fatal => {
                 let queued = self.left_alone(progress, failure.after);
+                stream.keep_place();
                 self.release(&stream, &failure, queued, deadline).await;
                 Ingested::Returned {
                     failure,
