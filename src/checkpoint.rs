@@ -359,6 +359,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::restore::{Inside, Member};
 
     fn set(ranges: &Ranges) -> BTreeSet<u64> {
         ranges.iter().flat_map(Clone::clone).collect()
@@ -442,6 +443,115 @@ mod tests {
                 prop_assert_eq!(checkpoint.account.records_read, answered.len() as u64);
             }
         }
+    }
+
+    /// A restore point that takes a window.
+    fn windowed(plain_offset: u64) -> RestorePoint {
+        RestorePoint {
+            input_offset: plain_offset / 10,
+            plain_offset,
+            inside: Inside::Member(Member {
+                bits: 3,
+                plain_bytes: 4,
+                crc: 1,
+                window: b"text".to_vec(),
+            }),
+        }
+    }
+
+    fn end_of_batch(number: u64) -> Position {
+        Position {
+            offset: 1_000 * number,
+            record: 10 * number,
+        }
+    }
+
+    /// Enters a batch with a restore point a little before its end.
+    fn launch(window: &mut Window, number: u64, point: impl Fn(u64) -> RestorePoint) {
+        let end = end_of_batch(number);
+        window.launch(end);
+        window.offer(point(end.offset - 1));
+    }
+
+    fn answer(window: &mut Window, number: u64) {
+        let records = end_of_batch(number - 1).record..end_of_batch(number).record;
+        window.answer(&Ranges::from(records), &Account::default());
+    }
+
+    fn restore_of(checkpoint: &Checkpoint) -> Option<RestorePoint> {
+        let saved = checkpoint.restore.as_ref()?;
+        saved.open(u64::MAX, checkpoint.position.offset)
+    }
+
+    proptest! {
+        #[test]
+        fn few_windows_are_held_and_the_last_one_before_the_position_is_never_far(
+            batches in 1_u64..60,
+            lag in 1_u64..60,
+        ) {
+            let mut window = Window::new(Checkpoint::default());
+            for number in 1..=batches + lag {
+                if number <= batches {
+                    launch(&mut window, number, windowed);
+                }
+                if number > lag && number - lag <= batches {
+                    answer(&mut window, number - lag);
+                }
+                let held = window.ends.iter().filter(|end| end.restore.is_some()).count();
+                prop_assert!(held <= WINDOWS_MAX);
+                window.take_restore_point(1);
+                let checkpoint = window.checkpoint();
+                let place = restore_of(checkpoint).map_or(0, |point| point.plain_offset);
+                prop_assert!(place <= checkpoint.position.offset);
+                // Windows are spread over the batches under way, so no two are further apart than that.
+                let behind = checkpoint.position.offset - place;
+                prop_assert!(behind <= 1_000 * lag.max(1) + 1, "{} behind", behind);
+            }
+            let expected = windowed(1_000 * batches - 1);
+            prop_assert_eq!(restore_of(window.checkpoint()), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_window_is_written_once_an_interval_and_what_needs_none_always() {
+        let mut window = Window::new(Checkpoint::default());
+        for number in 1..=5 {
+            launch(&mut window, number, windowed);
+            answer(&mut window, number);
+            window.take_restore_point(4_000);
+            let expected = (number == 5).then(|| windowed(4_999));
+            assert_eq!(restore_of(window.checkpoint()), expected, "{number}");
+        }
+        launch(&mut window, 6, RestorePoint::plain);
+        answer(&mut window, 6);
+        window.take_restore_point(4_000);
+        let expected = Some(RestorePoint::plain(5_999));
+        assert_eq!(restore_of(window.checkpoint()), expected);
+        launch(&mut window, 7, windowed);
+        answer(&mut window, 7);
+        window.take_restore_point(4_000);
+        assert_eq!(restore_of(window.checkpoint()), expected);
+        window.take_restore_point(1);
+        let expected = Some(windowed(6_999));
+        assert_eq!(restore_of(window.checkpoint()), expected);
+
+        // The next claimant keeps it, and counts from there.
+        let checkpoint = window.checkpoint().clone();
+        let point = restore_of(&checkpoint);
+        let mut window = Window::restored(checkpoint.clone(), point.as_ref());
+        launch(&mut window, 8, windowed);
+        answer(&mut window, 8);
+        window.take_restore_point(4_000);
+        assert_eq!(restore_of(window.checkpoint()), expected);
+        let unreadable = Window::restored(checkpoint, None);
+        assert_eq!(unreadable.checkpoint().restore, None);
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_earlier_version_is_read() {
+        let text = r#"{"position":{"offset":7,"record":1},"account":{"records_read":1}}"#;
+        let checkpoint: Checkpoint = serde_json::from_str(text).unwrap();
+        assert_eq!((checkpoint.position.offset, checkpoint.restore), (7, None));
     }
 
     #[test]
