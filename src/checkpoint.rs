@@ -346,6 +346,12 @@ impl Window {
         self.checkpoint.accepted.drop_below(passed);
     }
 
+    /// Takes the restore point out of the checkpoint: it holds a part of an object that nobody goes on with.
+    pub fn forget_restore_point(&mut self) {
+        self.passed = None;
+        self.checkpoint.restore = None;
+    }
+
     /// What is durable to say now.
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint

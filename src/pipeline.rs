@@ -354,6 +354,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         match failure.verdict() {
             Verdict::Quarantine => self.quarantine(object, &stream, failure, deadline).await,
             Verdict::Skip => {
+                stream.forget_place();
                 self.release(&stream, &failure, Duration::ZERO, deadline)
                     .await;
                 Ingested::Skipped { failure }

@@ -97,6 +97,11 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         self.window.take_restore_point(1);
     }
 
+    /// Lets the checkpoint say nothing of such a place: nobody goes on with this object.
+    pub fn forget_place(&mut self) {
+        self.window.forget_restore_point();
+    }
+
     /// Records of the whole object; zero as long as that is unknown.
     pub fn records(&self) -> u64 {
         self.end.map_or(0, |end| end.record)

@@ -476,6 +476,22 @@ async fn an_object_smaller_than_the_interval_costs_no_window_in_the_ledger() {
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_an_object_that_is_gone_nothing_stays_in_the_ledger() {
+    let (world, item) = begun(Kind::Blocks.object(&records(2_000)), 50, 8_000).await;
+    tamper(&world, &item, |checkpoint| {
+        assert!(checkpoint.restore.is_some());
+    })
+    .await;
+    world.store.remove(crate::world::BUCKET, "logs/a");
+    let outcome = world.ingest(&item).await;
+    assert!(matches!(outcome, Ingested::Skipped { .. }), "{outcome:?}");
+    tamper(&world, &item, |checkpoint| {
+        assert_eq!(checkpoint.restore, None);
+    })
+    .await;
+}
+
 /// Takes what fits into the first so many plain bytes, then nothing. It keeps the number of records and a sum over
 /// them that does not depend on their order.
 struct Limited {
