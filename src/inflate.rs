@@ -65,7 +65,7 @@ pub struct Inflater {
 // SAFETY: the stream's pointers lead to memory that it alone owns (its state), or are not used between
 // calls (`next_in`, `next_out` are set anew by each call). Nothing of it is tied to a thread.
 unsafe impl Send for Inflater {}
-// SAFETY: there is no method that does anything by way of `&self`.
+// SAFETY: what is done by way of `&self` only reads the stream and its state, and sets no pointer.
 unsafe impl Sync for Inflater {}
 
 impl Default for Inflater {

@@ -5,6 +5,7 @@
 //! start. It never gives a place that is not just what was written.
 
 use std::fmt;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -13,7 +14,6 @@ use crc32fast::Hasher as Crc;
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use serde::{Deserialize, Serialize};
-use std::io::Write as _;
 
 use crate::inflate::WINDOW_BYTES;
 
