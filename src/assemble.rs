@@ -195,8 +195,8 @@ impl Assembler {
         }
     }
 
-    /// Gives batches a [`Batch::restore`]: one that needs a window if the last one of these is `apart_bytes`
-    /// behind, others always.
+    /// Gives batches a [`Batch::restore`]: one that needs a window if it lies `apart_bytes` or more after the
+    /// last one of these, others always.
     #[must_use]
     pub fn noting_places(mut self, apart_bytes: u64) -> Self {
         self.places.apart_bytes = Some(apart_bytes);

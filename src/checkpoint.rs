@@ -318,7 +318,7 @@ impl Window {
     }
 
     /// Puts the last restore point that the position has passed into the checkpoint: one with a window only
-    /// if it is `apart_bytes` or more behind the one that stands there.
+    /// if it lies `apart_bytes` or more after the one that stands there.
     pub fn take_restore_point(&mut self, apart_bytes: u64) {
         let due = self.restore_offset + apart_bytes;
         let is_due =
