@@ -18,7 +18,7 @@ help: ## Show this list
 
 ## On this machine
 
-.PHONY: demo test fmt lint invoke large bench bench-parts bench-whole cost bench-keep scale scale-model
+.PHONY: demo test fmt lint invoke large resume bench bench-parts bench-whole cost bench-keep scale scale-model
 demo: ## Show the whole system at work, with nothing to install
 	$(CARGO) run --locked --features local --bin brigade -- demo
 
@@ -39,6 +39,9 @@ invoke: ## Run the function's binary on a sample event: make invoke EVENT=name (
 
 large: ## Carry an object of 2 GB (plain) through the function, and see its memory
 	BRIGADE_TEST_PLAIN_BYTES=2147483648 $(CARGO) test --locked --features local --test it -- --nocapture functions::o11
+
+resume: ## Stop an object of 1 GB (plain) at nine tenths, and see how much of it is read again
+	BRIGADE_TEST_PLAIN_BYTES=1073741824 $(CARGO) test --locked --features local --test it -- --nocapture resume::resuming
 
 bench: bench-parts bench-whole ## Measure speed, requests, memory and start, beside yardsticks (half an hour)
 

@@ -106,7 +106,9 @@ fn assembled(object: &[u8], shape: &Shape, pass_through: bool) -> u64 {
         record_bytes_max: 1 << 20,
         level: 6,
     };
-    let mut assembler = Assembler::new(limits, shape.clone(), &Checkpoint::default());
+    // As often as with the default of RESTORE_INTERVAL_BYTES.
+    let mut assembler =
+        Assembler::new(limits, shape.clone(), &Checkpoint::default()).noting_places(8 << 20);
     let (mut rest, mut records) = (object, 0);
     loop {
         let taken = assembler.push(rest).expect("a whole object");

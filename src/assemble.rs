@@ -10,6 +10,7 @@ use crate::batch::{Batch, Batcher, KeptBecause, Source};
 use crate::checkpoint::{Checkpoint, Position, Ranges};
 use crate::decode::{DecodeError, Decoder};
 use crate::records::{Frame, LineSplitter, Record};
+use crate::restore::RestorePoint;
 use crate::shape::{Shape, Shaped, is_text};
 
 /// Plain bytes that are decoded at a time where there are no blocks, and the least that a block is
@@ -49,6 +50,24 @@ pub struct Assembler {
     is_full: bool,
     /// Nothing more is decoded once the object has so many plain bytes.
     plain_bytes_max: Option<u64>,
+    /// Plain bytes before this are decoded and passed over: the checkpoint covers them.
+    covered: u64,
+    places: Places,
+}
+
+/// The places from which the object can be decoded.
+#[derive(Default)]
+struct Places {
+    /// Plain bytes between two of them that need a window. Without it none are noted.
+    apart_bytes: Option<u64>,
+    /// From here on the next such place is noted.
+    due: u64,
+    /// One that no batch has been given.
+    noted: Option<RestorePoint>,
+    /// Where the last one is that a batch was given.
+    given: u64,
+    /// Whether there was one that needs a window.
+    took_window: bool,
 }
 
 /// Where records go.
@@ -129,6 +148,8 @@ impl Assembler {
             pass_through: limits.pass_through,
             is_full: false,
             plain_bytes_max: None,
+            covered: 0,
+            places: Places::default(),
         }
     }
 
@@ -144,6 +165,43 @@ impl Assembler {
     pub fn is_outgrown(&self) -> bool {
         let plain_bytes = self.piece.offset + self.piece.plain.len() as u64;
         self.plain_bytes_max.is_some_and(|max| plain_bytes >= max)
+    }
+
+    /// Goes on from `checkpoint` without what comes before `point`, which is not after the checkpoint's
+    /// position: push the bytes of the object from [`RestorePoint::input_offset`] on.
+    pub fn restored(
+        limits: Limits,
+        shape: Shape,
+        checkpoint: &Checkpoint,
+        point: &RestorePoint,
+    ) -> Self {
+        let position = checkpoint.position;
+        let piece = Piece {
+            offset: point.plain_offset,
+            ..Piece::new()
+        };
+        let places = Places {
+            given: point.plain_offset,
+            took_window: point.window_bytes() > 0,
+            ..Places::default()
+        };
+        Self {
+            decoder: Decoder::restored(BLOCK_BYTES_MAX, point),
+            piece,
+            splitter: LineSplitter::at(position, limits.record_bytes_max),
+            covered: position.offset,
+            places,
+            ..Self::new(limits, shape, checkpoint)
+        }
+    }
+
+    /// Gives batches a [`Batch::restore`]: one that needs a window if it lies `apart_bytes` or more after the
+    /// last one of these, others always.
+    #[must_use]
+    pub fn noting_places(mut self, apart_bytes: u64) -> Self {
+        self.places.apart_bytes = Some(apart_bytes);
+        self.places.due = self.places.given + apart_bytes;
+        self
     }
 
     /// Takes bytes of the object until a batch is ready, and returns how many it took. Call it again
@@ -176,6 +234,7 @@ impl Assembler {
                 self.piece.complete(false);
             } else if step.is_block_end {
                 self.piece.complete(true);
+                self.note_place();
             } else if plain.len() == plain.capacity() {
                 if self.decoder.holds_block() {
                     plain.reserve_exact(plain.len().min(BLOCK_BYTES_MAX - plain.len()));
@@ -191,7 +250,14 @@ impl Assembler {
 
     /// The next batch that is ready.
     pub fn pop(&mut self) -> Option<Batch> {
-        self.intake.ready.pop_front()
+        let mut batch = self.intake.ready.pop_front()?;
+        batch.restore = self.take_place(batch.end.offset);
+        Some(batch)
+    }
+
+    /// Whether there may be restore points with a window among its batches'.
+    pub fn took_window(&self) -> bool {
+        self.places.took_window
     }
 
     /// Whether [`Assembler::pop`] has something to give.
@@ -210,7 +276,69 @@ impl Assembler {
             self.take_last_record();
         }
         self.cut();
-        end.map(|()| self.splitter.position())
+        end?;
+        if self.piece.offset < self.covered {
+            // No checkpoint of this object says that. Without its records it is not settled.
+            return Ok(Position {
+                offset: self.piece.offset,
+                record: 0,
+            });
+        }
+        Ok(self.splitter.position())
+    }
+
+    /// Notes the place at the end of the block that was just decoded, if one is due.
+    fn note_place(&mut self) {
+        let (places, end) = (&mut self.places, self.piece.source().end());
+        if let Some(apart_bytes) = places.apart_bytes
+            && end >= places.due
+            && let Some(point) = self.decoder.block_end()
+        {
+            debug_assert_eq!(point.plain_offset, end);
+            places.due = end + apart_bytes;
+            places.noted = Some(point);
+            places.took_window = true;
+        }
+    }
+
+    /// The last place that is not after `offset`, if it is a new one.
+    fn take_place(&mut self, offset: u64) -> Option<RestorePoint> {
+        let Self {
+            decoder, places, ..
+        } = self;
+        places.apart_bytes?;
+        let is_reached = |point: &RestorePoint| point.plain_offset <= offset;
+        let place = if decoder.is_plain() {
+            Some(RestorePoint::plain(offset))
+        } else {
+            let noted = places.noted.take_if(|point| is_reached(point));
+            let member_end = decoder.member_end().filter(is_reached);
+            // Of two at one place the one without a window.
+            [noted, member_end]
+                .into_iter()
+                .flatten()
+                .max_by_key(|point| point.plain_offset)
+        };
+        let given = places.given;
+        let place = place.filter(|point| point.plain_offset > given)?;
+        places.given = place.plain_offset;
+        Some(place)
+    }
+
+    /// Passes over what is covered of the piece. Whether that is all of it.
+    fn pass_over(&mut self) -> bool {
+        let piece = &mut self.piece;
+        let covered = self.covered.saturating_sub(piece.offset);
+        let covered = piece
+            .plain
+            .len()
+            .min(usize::try_from(covered).unwrap_or(usize::MAX));
+        if covered > 0 && covered == piece.plain.len() {
+            piece.clear();
+            return true;
+        }
+        piece.split = piece.split.max(covered);
+        false
     }
 
     /// Splits what there is of the piece, also if more would belong to it.
@@ -225,6 +353,9 @@ impl Assembler {
 
     /// Takes records from the piece until it is used up or a batch is ready.
     fn split(&mut self) {
+        if self.pass_over() {
+            return;
+        }
         let mut copies = self.begin_piece();
         let Self {
             piece,

@@ -16,6 +16,7 @@ use crate::body::{Body, BodyWriter};
 use crate::checkpoint::{Position, Ranges};
 use crate::decode::Block;
 use crate::records::{Frame, Record};
+use crate::restore::RestorePoint;
 use crate::symbols::{self, Entry};
 
 /// A run of records on their way to the endpoint.
@@ -32,6 +33,8 @@ pub struct Batch {
     pub end: Position,
     /// Records to be kept in quarantine before the batch counts as answered for.
     pub kept: Vec<Kept>,
+    /// A place not after `end` from which the object can be decoded, if there is a new one.
+    pub restore: Option<RestorePoint>,
 }
 
 /// A record that is kept as it stood in the object.
@@ -395,6 +398,7 @@ impl Batcher {
             start,
             end,
             kept: open.kept,
+            restore: None,
         })
     }
 

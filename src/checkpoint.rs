@@ -4,9 +4,12 @@
 //! Goes in: batches sent, and which of their records were answered for. Comes out: what is
 //! durable to say about it. It never waits and never writes.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+
+use crate::restore::{RestorePoint, SavedPoint};
 
 /// A place between two records of an object.
 #[derive(
@@ -204,10 +207,15 @@ pub struct Checkpoint {
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub accepted: Ranges,
     pub account: Account,
+    /// A place not after `position` from which the object can be decoded; without it, that is its start. It is
+    /// large, so it may be an older one than could be said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore: Option<SavedPoint>,
 }
 
 impl Checkpoint {
-    /// Whether this says at least as much as `earlier`; a ledger takes no checkpoint that says less.
+    /// Whether this says at least as much as `earlier`; a ledger takes no checkpoint that says less. Where
+    /// decoding can be taken up does not count.
     pub fn covers(&self, earlier: &Checkpoint) -> bool {
         self.position >= earlier.position
             && self.account.records_read >= earlier.account.records_read
@@ -221,21 +229,104 @@ impl Checkpoint {
 pub struct Window {
     checkpoint: Checkpoint,
     /// Where the launched batches end that the position has not passed.
-    ends: std::collections::VecDeque<Position>,
+    ends: VecDeque<End>,
+    /// The last restore point that the position has passed, if it is newer than the checkpoint's.
+    passed: Option<RestorePoint>,
+    /// Plain bytes before the checkpoint's restore point.
+    restore_offset: u64,
 }
+
+#[derive(Clone, Debug)]
+struct End {
+    position: Position,
+    /// Not after `position`.
+    restore: Option<RestorePoint>,
+}
+
+/// Restore points with a window that a [`Window`] holds of batches that the position has not passed.
+const WINDOWS_MAX: usize = 4;
 
 impl Window {
     /// Goes on from `checkpoint`.
     pub fn new(checkpoint: Checkpoint) -> Self {
         Self {
             checkpoint,
-            ends: std::collections::VecDeque::new(),
+            ends: VecDeque::new(),
+            passed: None,
+            restore_offset: 0,
+        }
+    }
+
+    /// Goes on from `checkpoint`, whose restore point was opened and is `point`; if that is none, so the
+    /// checkpoint has none either.
+    pub fn restored(mut checkpoint: Checkpoint, point: Option<&RestorePoint>) -> Self {
+        if point.is_none() {
+            checkpoint.restore = None;
+        }
+        Self {
+            restore_offset: point.map_or(0, |point| point.plain_offset),
+            ..Self::new(checkpoint)
         }
     }
 
     /// Enters the next batch, which ends at `end`.
     pub fn launch(&mut self, end: Position) {
-        self.ends.push_back(end);
+        self.ends.push_back(End {
+            position: end,
+            restore: None,
+        });
+    }
+
+    /// Notes a place not after the end of the batch that was entered last, from which the object can be
+    /// decoded. Of those with a window it holds five: of batches that the position has not passed the last
+    /// one and three others, about as far from one another.
+    pub fn offer(&mut self, point: RestorePoint) {
+        let has_window = point.window_bytes() > 0;
+        if let Some(last) = self.ends.back_mut() {
+            last.restore = Some(point);
+        }
+        if has_window {
+            self.thin();
+        }
+    }
+
+    fn thin(&mut self) {
+        let windows: Vec<(usize, u64)> = (0..)
+            .zip(&self.ends)
+            .filter_map(|(at, end)| Some((at, end.restore.as_ref()?)))
+            .filter(|(_, point)| point.window_bytes() > 0)
+            .map(|(at, point)| (at, point.plain_offset))
+            .collect();
+        if windows.len() <= WINDOWS_MAX {
+            return;
+        }
+        // The one whose neighbours are closest to each other.
+        let dense = windows
+            .windows(3)
+            .min_by_key(|three| three[2].1 - three[0].1);
+        if let Some([_, (at, _), _]) = dense {
+            self.ends[*at].restore = None;
+        }
+    }
+
+    /// Forgets the restore points that the position has not passed: nothing more is read, so little would
+    /// have to be read again.
+    pub fn drop_offers(&mut self) {
+        for end in &mut self.ends {
+            end.restore = None;
+        }
+    }
+
+    /// Puts the last restore point that the position has passed into the checkpoint: one with a window only
+    /// if it lies `apart_bytes` or more after the one that stands there.
+    pub fn take_restore_point(&mut self, apart_bytes: u64) {
+        let due = self.restore_offset + apart_bytes;
+        let is_due =
+            |point: &mut RestorePoint| point.window_bytes() == 0 || point.plain_offset >= due;
+        if let Some(point) = self.passed.take_if(is_due) {
+            self.restore_offset = point.plain_offset;
+            self.checkpoint.restore = Some(SavedPoint::from(&point));
+        }
     }
 
     /// Notes that `records` are answered for, as `account` says.
@@ -244,14 +335,21 @@ impl Window {
         self.checkpoint.account.add(account);
         while let Some(end) = self.ends.front() {
             let position = &mut self.checkpoint.position;
-            if self.checkpoint.accepted.first_gap(position.record) < end.record {
+            if self.checkpoint.accepted.first_gap(position.record) < end.position.record {
                 break;
             }
-            *position = *end;
-            self.ends.pop_front();
+            *position = end.position;
+            let passed = self.ends.pop_front().and_then(|end| end.restore);
+            self.passed = passed.or_else(|| self.passed.take());
         }
         let passed = self.checkpoint.position.record;
         self.checkpoint.accepted.drop_below(passed);
+    }
+
+    /// Takes the restore point out of the checkpoint: it holds a part of an object that nobody goes on with.
+    pub fn forget_restore_point(&mut self) {
+        self.passed = None;
+        self.checkpoint.restore = None;
     }
 
     /// What is durable to say now.
@@ -267,6 +365,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::restore::{Inside, Member};
 
     fn set(ranges: &Ranges) -> BTreeSet<u64> {
         ranges.iter().flat_map(Clone::clone).collect()
@@ -350,6 +449,115 @@ mod tests {
                 prop_assert_eq!(checkpoint.account.records_read, answered.len() as u64);
             }
         }
+    }
+
+    /// A restore point that takes a window.
+    fn windowed(plain_offset: u64) -> RestorePoint {
+        RestorePoint {
+            input_offset: plain_offset / 10,
+            plain_offset,
+            inside: Inside::Member(Member {
+                bits: 3,
+                plain_bytes: 4,
+                crc: 1,
+                window: b"text".to_vec(),
+            }),
+        }
+    }
+
+    fn end_of_batch(number: u64) -> Position {
+        Position {
+            offset: 1_000 * number,
+            record: 10 * number,
+        }
+    }
+
+    /// Enters a batch with a restore point a little before its end.
+    fn launch(window: &mut Window, number: u64, point: impl Fn(u64) -> RestorePoint) {
+        let end = end_of_batch(number);
+        window.launch(end);
+        window.offer(point(end.offset - 1));
+    }
+
+    fn answer(window: &mut Window, number: u64) {
+        let records = end_of_batch(number - 1).record..end_of_batch(number).record;
+        window.answer(&Ranges::from(records), &Account::default());
+    }
+
+    fn restore_of(checkpoint: &Checkpoint) -> Option<RestorePoint> {
+        let saved = checkpoint.restore.as_ref()?;
+        saved.open(u64::MAX, checkpoint.position.offset)
+    }
+
+    proptest! {
+        #[test]
+        fn few_windows_are_held_and_the_last_one_before_the_position_is_never_far(
+            batches in 1_u64..60,
+            lag in 1_u64..60,
+        ) {
+            let mut window = Window::new(Checkpoint::default());
+            for number in 1..=batches + lag {
+                if number <= batches {
+                    launch(&mut window, number, windowed);
+                }
+                if number > lag && number - lag <= batches {
+                    answer(&mut window, number - lag);
+                }
+                let held = window.ends.iter().filter(|end| end.restore.is_some()).count();
+                prop_assert!(held <= WINDOWS_MAX);
+                window.take_restore_point(1);
+                let checkpoint = window.checkpoint();
+                let place = restore_of(checkpoint).map_or(0, |point| point.plain_offset);
+                prop_assert!(place <= checkpoint.position.offset);
+                // Windows are spread over the batches under way, so no two are further apart than that.
+                let behind = checkpoint.position.offset - place;
+                prop_assert!(behind <= 1_000 * lag.max(1) + 1, "{} behind", behind);
+            }
+            let expected = windowed(1_000 * batches - 1);
+            prop_assert_eq!(restore_of(window.checkpoint()), Some(expected));
+        }
+    }
+
+    #[test]
+    fn a_window_is_written_once_an_interval_and_what_needs_none_always() {
+        let mut window = Window::new(Checkpoint::default());
+        for number in 1..=5 {
+            launch(&mut window, number, windowed);
+            answer(&mut window, number);
+            window.take_restore_point(4_000);
+            let expected = (number == 5).then(|| windowed(4_999));
+            assert_eq!(restore_of(window.checkpoint()), expected, "{number}");
+        }
+        launch(&mut window, 6, RestorePoint::plain);
+        answer(&mut window, 6);
+        window.take_restore_point(4_000);
+        let expected = Some(RestorePoint::plain(5_999));
+        assert_eq!(restore_of(window.checkpoint()), expected);
+        launch(&mut window, 7, windowed);
+        answer(&mut window, 7);
+        window.take_restore_point(4_000);
+        assert_eq!(restore_of(window.checkpoint()), expected);
+        window.take_restore_point(1);
+        let expected = Some(windowed(6_999));
+        assert_eq!(restore_of(window.checkpoint()), expected);
+
+        // The next claimant keeps it, and counts from there.
+        let checkpoint = window.checkpoint().clone();
+        let point = restore_of(&checkpoint);
+        let mut window = Window::restored(checkpoint.clone(), point.as_ref());
+        launch(&mut window, 8, windowed);
+        answer(&mut window, 8);
+        window.take_restore_point(4_000);
+        assert_eq!(restore_of(window.checkpoint()), expected);
+        let unreadable = Window::restored(checkpoint, None);
+        assert_eq!(unreadable.checkpoint().restore, None);
+    }
+
+    #[test]
+    fn a_checkpoint_of_an_earlier_version_is_read() {
+        let text = r#"{"position":{"offset":7,"record":1},"account":{"records_read":1}}"#;
+        let checkpoint: Checkpoint = serde_json::from_str(text).unwrap();
+        assert_eq!((checkpoint.position.offset, checkpoint.restore), (7, None));
     }
 
     #[test]

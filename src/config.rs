@@ -4,7 +4,7 @@
 //! [`Config`] is what every program takes; [`IngestConfig`] and [`ReconcileConfig`] add what their
 //! function cannot do without. Nothing here connects to anything, and no secret is ever printed.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,6 +66,7 @@ pub struct Config {
     pub delivery_timeout: Duration,
     pub deadline_margin: Duration,
     pub lease: Duration,
+    pub restore_interval_bytes: NonZeroU64,
     /// May be zero.
     pub grace: Duration,
     pub queued: Duration,
@@ -155,6 +156,7 @@ impl Config {
         let delivery_timeout = reader.millis(&vars::DELIVERY_TIMEOUT_MS);
         let deadline_margin = reader.millis(&vars::DEADLINE_MARGIN_MS);
         let lease = reader.millis(&vars::LEASE_MS);
+        let restore_interval_bytes = reader.count(&vars::RESTORE_INTERVAL_BYTES);
         let grace = reader.millis(&vars::GRACE_MS);
         let queued = reader.millis(&vars::QUEUED_MS);
         let retention_days = reader.number(&vars::RETENTION_DAYS);
@@ -202,6 +204,7 @@ impl Config {
             delivery_timeout: delivery_timeout?,
             deadline_margin: deadline_margin?,
             lease: lease?,
+            restore_interval_bytes: restore_interval_bytes?,
             grace: grace?,
             queued: queued?,
             retention: Duration::from_hours(24 * retention_days?),

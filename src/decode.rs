@@ -7,6 +7,9 @@
 //! It also tells where each DEFLATE block ends and gives its compressed bits, for whoever can use them
 //! as they are.
 //!
+//! Decoding can be taken up at the end of a block or a member, and in what is not compressed anywhere: what that
+//! needs is a [`RestorePoint`], and each member's CRC-32 and length are checked there too.
+//!
 //! Gzip is read member by member (RFC 1952), any number of them, empty ones and zero padding
 //! included; each member's CRC-32 and length are checked.
 
@@ -14,6 +17,7 @@ use crc32fast::Hasher as Crc;
 
 use crate::bits::Bits;
 use crate::inflate::{Inflater, InvalidDeflate, Stop};
+use crate::restore::{self, Inside, RestorePoint};
 
 /// Longest magic number that [`sniff`] looks at.
 const MAGIC_BYTES_MAX: usize = 10;
@@ -46,6 +50,10 @@ pub struct Decoder {
     block_bytes_max: usize,
     input_bytes: u64,
     plain_head: Vec<u8>,
+    /// Plain bytes of the members that are whole.
+    members_plain_bytes: u64,
+    /// The bytes of the object up to the end of the last of them.
+    members_input_bytes: Option<u64>,
 }
 
 /// How far one push came.
@@ -74,6 +82,8 @@ enum State {
     Sniff(Vec<u8>),
     Plain,
     Header(Header),
+    /// Within the byte in which a block ended: so many of its bits belong to that.
+    Enter(u8),
     Deflate,
     Trailer(Vec<u8>),
     BetweenMembers,
@@ -103,6 +113,9 @@ struct Collected {
     crc: Crc,
     plain_bytes: u64,
 }
+
+/// What tells gzip inside gzip: its magic number.
+const PLAIN_HEAD_BYTES: usize = 2;
 
 /// A bit position is at most so many bytes behind what the inflater has taken.
 const BYTES_BEHIND_MAX: usize = 8;
@@ -148,8 +161,82 @@ impl Decoder {
             block: Collected::default(),
             block_bytes_max,
             input_bytes: 0,
-            plain_head: Vec::with_capacity(2),
+            plain_head: Vec::with_capacity(PLAIN_HEAD_BYTES),
+            members_plain_bytes: 0,
+            members_input_bytes: None,
         }
+    }
+
+    /// Goes on from `point`: push the bytes of the object from [`RestorePoint::input_offset`] on.
+    pub fn restored(block_bytes_max: usize, point: &RestorePoint) -> Self {
+        let mut decoder = Self::new(block_bytes_max);
+        decoder.input_bytes = point.input_offset;
+        // Whoever made the point has looked at them.
+        decoder.plain_head = vec![0; PLAIN_HEAD_BYTES];
+        match &point.inside {
+            Inside::Plain => decoder.state = State::Plain,
+            Inside::Members => {
+                decoder.members_plain_bytes = point.plain_offset;
+                decoder.state = State::BetweenMembers;
+            }
+            Inside::Member(member) => {
+                decoder.members_plain_bytes = point.plain_offset - member.plain_bytes;
+                decoder.member = Member {
+                    crc: Crc::new_with_initial_len(member.crc, member.plain_bytes),
+                    plain_bytes: member.plain_bytes,
+                };
+                decoder.inflater.restore(&member.window);
+                decoder.block.first_bit = member.bits.into();
+                decoder.state = match member.bits {
+                    0 => State::Deflate,
+                    bits => State::Enter(bits),
+                };
+            }
+        }
+        decoder
+    }
+
+    /// Whether the object is not compressed: then decoding can be taken up anywhere.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.state, State::Plain)
+    }
+
+    /// The end of the last member that was whole, so far.
+    pub fn member_end(&self) -> Option<RestorePoint> {
+        let input_offset = self.members_input_bytes?;
+        self.can_be_restored().then_some(RestorePoint {
+            input_offset,
+            plain_offset: self.members_plain_bytes,
+            inside: Inside::Members,
+        })
+    }
+
+    /// The end of the block that the last push ended, unless it is the last one of its member. This copies the
+    /// window, so it is not for every block.
+    pub fn block_end(&self) -> Option<RestorePoint> {
+        let is_within = matches!(self.state, State::Deflate) && self.block.end_bit.is_some();
+        if !is_within || !self.can_be_restored() {
+            return None;
+        }
+        let bit = self.input_bytes * 8 - self.inflater.unused_bits();
+        let mut crc = self.member.crc.clone();
+        crc.combine(&self.block.crc);
+        let plain_bytes = self.member.plain_bytes + self.block.plain_bytes;
+        Some(RestorePoint {
+            input_offset: bit / 8,
+            plain_offset: self.members_plain_bytes + plain_bytes,
+            inside: Inside::Member(restore::Member {
+                bits: (bit % 8) as u8,
+                plain_bytes,
+                crc: crc.finalize(),
+                window: self.inflater.window(),
+            }),
+        })
+    }
+
+    /// Whether enough was seen to tell that this is no gzip inside gzip.
+    fn can_be_restored(&self) -> bool {
+        self.plain_head.len() == PLAIN_HEAD_BYTES
     }
 
     /// Decodes from `input` into the spare capacity of `plain`, until `input` is used up, `plain` is full
@@ -201,6 +288,15 @@ impl Decoder {
                     }
                     step
                 }
+                State::Enter(bits) => match rest.first() {
+                    Some(first) => {
+                        self.inflater.enter(*first, *bits);
+                        self.block.bytes.push(*first);
+                        self.state = State::Deflate;
+                        1
+                    }
+                    None => 0,
+                },
                 State::Deflate => {
                     let (step, stop) = self.inflate(rest, plain)?;
                     match stop {
@@ -222,6 +318,8 @@ impl Decoder {
                     trailer.extend_from_slice(&rest[..step]);
                     if let Ok(trailer) = <[u8; 8]>::try_from(trailer.as_slice()) {
                         self.check_member(trailer)?;
+                        self.members_plain_bytes += std::mem::take(&mut self.member).plain_bytes;
+                        self.members_input_bytes = Some(self.input_bytes + step as u64);
                         self.state = State::BetweenMembers;
                     }
                     step
@@ -282,9 +380,11 @@ impl Decoder {
         }
         match self.state {
             State::Sniff(_) | State::Plain | State::BetweenMembers => Ok(()),
-            State::Header(_) | State::Deflate | State::Trailer(_) => Err(DecodeError::Truncated {
-                input_bytes: self.input_bytes,
-            }),
+            State::Header(_) | State::Enter(_) | State::Deflate | State::Trailer(_) => {
+                Err(DecodeError::Truncated {
+                    input_bytes: self.input_bytes,
+                })
+            }
         }
     }
 
@@ -320,8 +420,8 @@ impl Decoder {
         let produced = &plain[before..];
         self.block
             .push(&input[..progress.taken], produced, self.block_bytes_max);
-        if self.plain_head.len() < 2 {
-            let wanted = produced.len().min(2 - self.plain_head.len());
+        if self.plain_head.len() < PLAIN_HEAD_BYTES {
+            let wanted = produced.len().min(PLAIN_HEAD_BYTES - self.plain_head.len());
             self.plain_head.extend_from_slice(&produced[..wanted]);
             if self.plain_head == [0x1f, 0x8b] {
                 plain.truncate(before);
@@ -686,6 +786,177 @@ mod tests {
             };
             assert_eq!(found, reason);
         }
+    }
+
+    /// Decodes `input` in pieces, and gives every place from which decoding can go on, with what came before it.
+    fn places(input: &[u8], step: usize) -> (Vec<u8>, Vec<RestorePoint>) {
+        let mut decoder = Decoder::new(1 << 20);
+        let (mut all, mut points) = (Vec::new(), Vec::new());
+        for mut rest in input.chunks(step) {
+            loop {
+                let mut plain = Vec::with_capacity(700);
+                let pushed = decoder.push(rest, &mut plain).unwrap();
+                rest = &rest[pushed.taken..];
+                all.extend_from_slice(&plain);
+                points.extend(decoder.member_end());
+                if pushed.is_block_end {
+                    points.extend(decoder.block_end());
+                } else if plain.is_empty() && pushed.taken == 0 {
+                    break;
+                }
+            }
+        }
+        points.dedup();
+        (all, points)
+    }
+
+    /// As [`decode`], from a place on.
+    fn decode_from(
+        point: &RestorePoint,
+        input: &[u8],
+        step: usize,
+    ) -> (Vec<u8>, Result<(), DecodeError>) {
+        let mut decoder = Decoder::restored(1 << 20, point);
+        let mut all = Vec::new();
+        for mut rest in input[point.input_offset as usize..].chunks(step) {
+            loop {
+                let mut plain = Vec::with_capacity(512);
+                let pushed = decoder.push(rest, &mut plain);
+                all.append(&mut plain);
+                match pushed {
+                    Ok(step) if step.taken == 0 && !step.is_block_end && rest.is_empty() => break,
+                    Ok(step) => rest = &rest[step.taken..],
+                    Err(error) => return (all, Err(error)),
+                }
+            }
+        }
+        (all, decoder.finish(&mut Vec::with_capacity(16)))
+    }
+
+    fn flushed_member(pieces: &[Vec<u8>], flush: flate2::FlushCompress) -> Vec<u8> {
+        let plain = pieces.concat();
+        let mut compress = flate2::Compress::new(Compression::new(6), false);
+        let mut out = Vec::with_capacity(plain.len() * 2 + pieces.len() * 20 + 1_000);
+        for piece in pieces {
+            compress.compress_vec(piece, &mut out, flush).unwrap();
+        }
+        compress
+            .compress_vec(&[], &mut out, flate2::FlushCompress::Finish)
+            .unwrap();
+        let header = b"\x1f\x8b\x08\0\0\0\0\0\0\x03".as_slice();
+        let crc = crc32fast::hash(&plain).to_le_bytes();
+        let length = (plain.len() as u32).to_le_bytes();
+        [header, &out, &crc, &length].concat()
+    }
+
+    fn any_object() -> impl Strategy<Value = Vec<u8>> {
+        use flate2::FlushCompress::{Full, Partial, Sync};
+        let piece = proptest::collection::vec(b'a'..b'h', 0..12_000);
+        let flush = proptest::sample::select(vec![Full, Partial, Sync]);
+        let member = (proptest::collection::vec(piece, 0..8), flush)
+            .prop_map(|(pieces, flush)| flushed_member(&pieces, flush));
+        (proptest::collection::vec(member, 1..4), 0_usize..20).prop_map(|(members, padding)| {
+            let mut object = members.concat();
+            object.extend(vec![0; padding]);
+            object
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn from_any_place_the_rest_comes_out_as_it_would_have(
+            input in any_object(),
+            step in 1_usize..3_000,
+            again in 1_usize..3_000,
+        ) {
+            let (plain, points) = places(&input, step);
+            let (_, whole) = places(&input, input.len());
+            prop_assert_eq!(&points, &whole, "the places depend on the object alone");
+            for point in points {
+                let (rest, end) = decode_from(&point, &input, again);
+                prop_assert_eq!(end, Ok(()));
+                prop_assert!(rest == plain[point.plain_offset as usize..], "{:?}", point);
+            }
+        }
+
+        #[test]
+        fn damage_after_a_place_is_found_from_it_too(
+            input in any_object(),
+            at in any::<proptest::sample::Index>(),
+            place in any::<proptest::sample::Index>(),
+            flip in proptest::option::of(0_u32..8),
+        ) {
+            let (plain, points) = places(&input, 1_000);
+            prop_assume!(!points.is_empty());
+            let point = &points[place.index(points.len())];
+            let start = point.input_offset as usize;
+            prop_assume!(start < input.len());
+            let at = start + at.index(input.len() - start);
+            let mut damaged = input.clone();
+            match flip {
+                Some(bit) => damaged[at] ^= 1 << bit,
+                None => damaged.truncate(at),
+            }
+            let (rest, end) = decode_from(point, &damaged, 777);
+            if end.is_ok() {
+                // A header may lie, padding may be missing, and the first bits may be those of the block before.
+                prop_assert!(rest == plain[point.plain_offset as usize..]);
+            }
+            let (_, whole_end) = decode(&damaged, 777, 512);
+            if whole_end.is_err() && start < at {
+                prop_assert!(end.is_err(), "{:?} from the start", whole_end);
+            }
+        }
+    }
+
+    #[test]
+    fn after_a_place_wrong_crc_and_wrong_length_of_its_member_are_named() {
+        let pieces = [b"one\n".repeat(9_000), b"two\n".repeat(9_000)];
+        let good = flushed_member(&pieces, flate2::FlushCompress::Partial);
+        let (_, points) = places(&good, good.len());
+        let point = points
+            .iter()
+            .find(|point| matches!(point.inside, Inside::Member(_)))
+            .expect("a place within the member");
+        for (from_end, reason) in [(8, "wrong CRC-32"), (4, "wrong length")] {
+            let mut input = good.clone();
+            let at = input.len() - from_end;
+            input[at] ^= 1;
+            let (_, end) = decode_from(point, &input, 100);
+            let input_bytes = (input.len() - 8) as u64;
+            let expected = DecodeError::Corrupt {
+                input_bytes,
+                reason,
+            };
+            assert_eq!(decode(&input, input.len() - 8, 1 << 20).1, Err(expected));
+            assert!(
+                matches!(end, Err(DecodeError::Corrupt { reason: found, .. }) if found == reason),
+                "{end:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_place_is_none_before_it_is_known_that_this_is_no_gzip_in_gzip() {
+        let nested = member(b"a\n", 6);
+        let input = [
+            member(b"", 6),
+            member(&nested[..1], 6),
+            member(&nested[1..], 6),
+        ]
+        .concat();
+        let mut decoder = Decoder::new(1 << 20);
+        let mut plain = Vec::with_capacity(100);
+        let mut rest = input.as_slice();
+        let end = loop {
+            match decoder.push(rest, &mut plain) {
+                Ok(step) => rest = &rest[step.taken..],
+                Err(error) => break error,
+            }
+            assert_eq!(decoder.member_end(), None);
+            assert_eq!(decoder.block_end(), None);
+        };
+        assert!(matches!(end, DecodeError::Unsupported { .. }), "{end}");
     }
 
     #[test]

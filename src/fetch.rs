@@ -1,8 +1,8 @@
 //! Reads an object in parts of bounded size, one part ahead.
 //!
 //! A part is received whole before it is used, so a slow endpoint never stalls an open response.
-//! A broken part is fetched again, not the object. The parts are exactly the object: as many bytes as
-//! were announced, or an error.
+//! A broken part is fetched again, not the object. The parts are exactly the object, or what of it comes from a
+//! byte on: as many bytes as were announced, or an error.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,6 +22,7 @@ type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Bytes, StoreError>> + Sen
 /// The parts of one object, in order. Holds at most one part.
 pub struct Parts<'a, S, C> {
     source: Source<'a, S, C>,
+    start: u64,
     next: u64,
     fetching: Option<Fetching<'a>>,
     ahead: Option<Bytes>,
@@ -48,10 +49,12 @@ impl<S, C> Clone for Source<'_, S, C> {
 impl<S, C> Copy for Source<'_, S, C> {}
 
 impl<'a, S: Store, C: Clock> Parts<'a, S, C> {
-    pub fn new(source: Source<'a, S, C>) -> Self {
+    /// The parts from byte `start` of the object on.
+    pub fn new(source: Source<'a, S, C>, start: u64) -> Self {
         Self {
             source,
-            next: 0,
+            start,
+            next: start,
             fetching: None,
             ahead: None,
         }
@@ -91,7 +94,7 @@ impl<'a, S: Store, C: Clock> Parts<'a, S, C> {
 
     /// Begins again with the first part.
     pub fn restart(&mut self) {
-        *self = Self::new(self.source);
+        *self = Self::new(self.source, self.start);
     }
 
     /// The part that was fetched ahead.

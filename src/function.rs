@@ -104,6 +104,7 @@ pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
         share_linger: config.share_linger,
         delivery_timeout: config.delivery_timeout,
         lease: config.lease,
+        restore_interval_bytes: config.restore_interval_bytes.get(),
         attempts_max: config.attempts_max.get(),
         retention: config.retention,
     }

@@ -3,7 +3,10 @@
 //! Goes in: raw DEFLATE (RFC 1951) in pieces of any size. Comes out: plain bytes, and at which bit each
 //! block ends: what copying a block without compressing it again needs, and what flate2 does not tell.
 //!
-//! This is the one file with unsafe code: five calls of zlib's C interface as zlib-rs provides it.
+//! It can also be left after a block and taken up there by another inflater, which needs the last 32 KB of plain
+//! bytes and what is left of the byte within which the block ended.
+//!
+//! This is the one file with unsafe code: eight calls of zlib's C interface as zlib-rs provides it.
 
 #![expect(
     unsafe_code,
@@ -11,12 +14,15 @@
 )]
 
 use libz_rs_sys::{
-    Z_BLOCK, Z_BUF_ERROR, Z_OK, Z_STREAM_END, inflate, inflateEnd, inflateInit2_, inflateReset,
-    z_stream, zlibVersion,
+    Z_BLOCK, Z_BUF_ERROR, Z_OK, Z_STREAM_END, inflate, inflateEnd, inflateGetDictionary,
+    inflateInit2_, inflatePrime, inflateReset, inflateSetDictionary, z_stream, zlibVersion,
 };
 
 /// Raw DEFLATE with the largest window, as `inflateInit2` is told (zlib manual, "inflateInit2").
 const RAW_WINDOW_BITS: i32 = -15;
+
+/// How far a back-reference reaches (RFC 1951, section 2).
+pub const WINDOW_BYTES: usize = 32 * 1024;
 
 /// Bits of `data_type` after a call with `Z_BLOCK` (zlib manual, "inflate").
 mod data_type {
@@ -59,7 +65,7 @@ pub struct Inflater {
 // SAFETY: the stream's pointers lead to memory that it alone owns (its state), or are not used between
 // calls (`next_in`, `next_out` are set anew by each call). Nothing of it is tied to a thread.
 unsafe impl Send for Inflater {}
-// SAFETY: there is no method that does anything by way of `&self`.
+// SAFETY: what is done by way of `&self` only reads the stream and its state, and sets no pointer.
 unsafe impl Sync for Inflater {}
 
 impl Default for Inflater {
@@ -93,6 +99,55 @@ impl Inflater {
         self.taken = 0;
     }
 
+    /// What back-references can still reach: the last [`WINDOW_BYTES`] of the stream's plain bytes, or all of
+    /// them.
+    pub fn window(&self) -> Vec<u8> {
+        let mut window = vec![0; WINDOW_BYTES];
+        let mut length = 0;
+        // SAFETY: the stream was initialised by `new` and is only read. `window` has room for the 32,768 bytes
+        // that are always enough (zlib manual, "inflateGetDictionary"), and like `length` is borrowed
+        // mutably during the call.
+        let status = unsafe {
+            inflateGetDictionary(
+                &raw const *self.stream,
+                window.as_mut_ptr(),
+                &raw mut length,
+            )
+        };
+        debug_assert_eq!(status, Z_OK);
+        window.truncate(length as usize);
+        window
+    }
+
+    /// Makes it ready for a stream from the end of one of its blocks on, as zlib's example `zran.c` does.
+    /// `window` is what [`Inflater::window`] gave there. Bits of the stream then count from the first byte
+    /// that is given here, by [`Inflater::enter`] if the block ended within a byte.
+    pub fn restore(&mut self, window: &[u8]) {
+        self.reset();
+        let length = u32::try_from(window.len()).unwrap_or(u32::MAX);
+        // SAFETY: the stream was initialised by `new`. `window` holds at least `length` bytes that stay
+        // borrowed during the call and are only read.
+        let status =
+            unsafe { inflateSetDictionary(&raw mut *self.stream, window.as_ptr(), length) };
+        debug_assert_eq!(status, Z_OK);
+    }
+
+    /// Takes the first byte after [`Inflater::restore`], of which the lowest `bits`, 1 to 7, belong to the
+    /// block that ended.
+    pub fn enter(&mut self, first: u8, bits: u8) {
+        debug_assert!((1..8).contains(&bits), "{bits} bits of a byte");
+        let value = i32::from(first) >> bits;
+        // SAFETY: the stream was initialised by `new`; the bits are passed by value.
+        let status = unsafe { inflatePrime(&raw mut *self.stream, 8 - i32::from(bits), value) };
+        debug_assert_eq!(status, Z_OK);
+        self.taken = 1;
+    }
+
+    /// Bits that were taken and belong to what comes next. Only right after a block has ended.
+    pub fn unused_bits(&self) -> u64 {
+        (self.stream.data_type & data_type::UNUSED_BITS) as u64
+    }
+
     /// Inflates `input` into the spare capacity of `plain`, until a block ends, the input is used up, or
     /// there is no room. On an error, `plain` holds what came before the damage.
     pub fn inflate(
@@ -124,8 +179,7 @@ impl Inflater {
     }
 
     fn end_bit(&self) -> u64 {
-        let unused = (self.stream.data_type & data_type::UNUSED_BITS) as u64;
-        self.taken * 8 - unused
+        self.taken * 8 - self.unused_bits()
     }
 
     fn step(&mut self, input: &[u8], plain: &mut Vec<u8>) -> (usize, i32) {
@@ -222,6 +276,56 @@ mod tests {
                 prop_assert!(ends.contains(&end), "{} is not among {:?}", end, ends);
             }
             prop_assert!(ends.is_sorted());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn from_every_block_end_another_inflater_goes_on(
+            blocks in proptest::collection::vec(proptest::collection::vec(b'a'..b'f', 0..9_000), 1..9),
+            flush in proptest::sample::select(vec![FlushCompress::Sync, FlushCompress::Partial]),
+            step in 1_usize..400,
+        ) {
+            let mut compress = Compress::new(Compression::new(6), false);
+            let mut input = Vec::with_capacity(1 << 20);
+            for block in &blocks {
+                compress.compress_vec(block, &mut input, flush).expect("deflated");
+            }
+            compress.compress_vec(&[], &mut input, FlushCompress::Finish).expect("deflated");
+            let whole = blocks.concat();
+
+            let mut first = Inflater::new();
+            let mut plain = Vec::with_capacity(whole.len() + 1);
+            let mut at = 0;
+            loop {
+                let progress = first.inflate(&input[at..], &mut plain).expect("valid");
+                at += progress.taken;
+                if matches!(progress.stop, Stop::StreamEnd { .. }) {
+                    break;
+                }
+                let window = first.window();
+                prop_assert!(plain.ends_with(&window));
+                prop_assert_eq!(window.len(), plain.len().min(WINDOW_BYTES));
+                let bit = at as u64 * 8 - first.unused_bits();
+                let (mut from, bits) = ((bit / 8) as usize, (bit % 8) as u8);
+                let mut second = Inflater::new();
+                second.restore(&window);
+                if bits > 0 {
+                    second.enter(input[from], bits);
+                    from += 1;
+                }
+                let mut rest = Vec::with_capacity(whole.len() + 1);
+                loop {
+                    let until = input.len().min(from + step);
+                    let progress = second.inflate(&input[from..until], &mut rest).expect("valid");
+                    from += progress.taken;
+                    if matches!(progress.stop, Stop::StreamEnd { .. }) {
+                        break;
+                    }
+                }
+                prop_assert_eq!(from, input.len());
+                prop_assert!(rest == whole[plain.len()..], "after {} bytes", plain.len());
+            }
         }
     }
 

@@ -25,6 +25,8 @@ pub mod fetch;
 
 pub mod inflate;
 
+pub mod restore;
+
 pub mod decode;
 
 pub mod records;

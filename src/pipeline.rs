@@ -80,6 +80,8 @@ pub struct Bounds {
     /// How long one request may take.
     pub delivery_timeout: Duration,
     pub lease: Duration,
+    /// Plain bytes between two restore points that need a window, as a checkpoint has them.
+    pub restore_interval_bytes: u64,
     /// Attempts without progress after which an object is quarantined.
     pub attempts_max: u32,
     /// How long a settled row is kept.
@@ -352,12 +354,14 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         match failure.verdict() {
             Verdict::Quarantine => self.quarantine(object, &stream, failure, deadline).await,
             Verdict::Skip => {
+                stream.forget_place();
                 self.release(&stream, &failure, Duration::ZERO, deadline)
                     .await;
                 Ingested::Skipped { failure }
             }
             Verdict::Retry | Verdict::Fatal => {
                 let queued = self.left_alone(progress, failure.after);
+                stream.keep_place();
                 self.release(&stream, &failure, queued, deadline).await;
                 Ingested::Returned {
                     failure,

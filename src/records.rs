@@ -62,6 +62,11 @@ pub struct LineSplitter {
 
 impl LineSplitter {
     pub fn new(record_bytes_max: usize) -> Self {
+        Self::at(Position::default(), record_bytes_max)
+    }
+
+    /// Begins with the record at `position`, at the start of a line.
+    pub fn at(position: Position, record_bytes_max: usize) -> Self {
         Self {
             record_bytes_max,
             carry: Vec::new(),
@@ -70,7 +75,7 @@ impl LineSplitter {
             carry_start: Position::default(),
             carry_frame: Frame::LineFeed,
             carry_given: false,
-            position: Position::default(),
+            position,
         }
     }
 
@@ -286,6 +291,28 @@ mod tests {
                 };
                 prop_assert!(from.starts_with(bytes));
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn from_the_end_of_any_record_the_rest_is_the_same(
+            plain in plain_strategy(),
+            at in any::<proptest::sample::Index>(),
+        ) {
+            let (records, mut positions, end) = split(&plain, &[plain.len()]);
+            positions.push(end);
+            let at = at.index(positions.len());
+            let from = positions[at];
+            let mut splitter = LineSplitter::at(from, MAX);
+            let mut rest = &plain[from.offset as usize..];
+            let mut again = Vec::new();
+            while let Some(record) = splitter.pop(&mut rest) {
+                again.push((record.bytes.to_vec(), record.length));
+            }
+            again.extend(splitter.finish().map(|record| (record.bytes.to_vec(), record.length)));
+            prop_assert_eq!(&again, &records[at..]);
+            prop_assert_eq!(splitter.position(), end);
         }
     }
 

@@ -1,5 +1,5 @@
-//! Any bytes as a gzip member: the decoder against miniz_oxide, in two sizes of pieces, and its blocks put together
-//! again.
+//! Any bytes as a gzip member: the decoder against miniz_oxide, in two sizes of pieces, its blocks put together
+//! again, and what comes out from each place at which it can be taken up.
 
 #![no_main]
 
@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bucket_brigade::bits::BitWriter;
 use bucket_brigade::decode::{DecodeError, Decoder};
+use bucket_brigade::restore::RestorePoint;
 use libfuzzer_sys::fuzz_target;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress, inflate_flags};
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec};
@@ -15,12 +16,33 @@ const PLAIN_BYTES_MAX: usize = 200_000;
 /// Small, so that some blocks are too large.
 const BLOCK_BYTES_MAX: usize = 20_000;
 
-/// What came out, and the blocks that were given: where their plain bytes stand, and their bits.
-type Decoded = (Vec<u8>, Vec<(Range<usize>, Vec<u8>)>, Result<(), DecodeError>);
+/// What came out, the blocks that were given (where their plain bytes stand, and their bits), and the first places
+/// at which decoding can be taken up.
+struct Decoded {
+    plain: Vec<u8>,
+    blocks: Vec<(Range<usize>, Vec<u8>)>,
+    places: Vec<RestorePoint>,
+    end: Result<(), DecodeError>,
+}
 
-fn decode(input: &[u8], step: usize, room: usize) -> Decoded {
-    let mut decoder = Decoder::new(BLOCK_BYTES_MAX);
+const PLACES_MAX: usize = 20;
+
+/// From a place on, or from the start.
+fn decode(place: Option<&RestorePoint>, object: &[u8], step: usize, room: usize) -> Decoded {
+    let (mut decoder, start, before) = match place {
+        None => (Decoder::new(BLOCK_BYTES_MAX), 0, 0),
+        Some(place) => {
+            let decoder = Decoder::restored(BLOCK_BYTES_MAX, place);
+            (
+                decoder,
+                place.input_offset as usize,
+                place.plain_offset as usize,
+            )
+        }
+    };
+    let input = &object[start..];
     let (mut all, mut blocks, mut block_start) = (Vec::new(), Vec::new(), 0);
+    let mut places = Vec::new();
     let mut plain = Vec::with_capacity(room);
     for mut piece in input.chunks(step) {
         loop {
@@ -29,18 +51,30 @@ fn decode(input: &[u8], step: usize, room: usize) -> Decoded {
             all.append(&mut plain);
             let step = match pushed {
                 Ok(step) => step,
-                Err(error) => return (all, blocks, Err(error)),
+                Err(error) => {
+                    let (plain, end) = (all, Err(error));
+                    return Decoded {
+                        plain,
+                        blocks,
+                        places,
+                        end,
+                    };
+                }
             };
             piece = &piece[step.taken..];
             if step.is_block_end {
                 if let Some(block) = decoder.block() {
                     assert_eq!(block.plain_bytes, (all.len() - block_start) as u64);
-                    assert!(block.member_bytes_before <= block_start as u64);
+                    assert!(block.member_bytes_before <= (before + block_start) as u64);
                     let mut bits = BitWriter::default();
                     bits.append(block.bits);
                     blocks.push((block_start..all.len(), bits.finish()));
                 }
                 block_start = all.len();
+                if places.len() < PLACES_MAX {
+                    places.extend(decoder.block_end());
+                    places.extend(decoder.member_end());
+                }
             } else if step.taken == 0 && is_empty {
                 break;
             }
@@ -51,7 +85,13 @@ fn decode(input: &[u8], step: usize, room: usize) -> Decoded {
     }
     let end = decoder.finish(&mut plain);
     all.append(&mut plain);
-    (all, blocks, end)
+    let plain = all;
+    Decoded {
+        plain,
+        blocks,
+        places,
+        end,
+    }
 }
 
 /// Inflates one block alone, whatever its back-references lead to.
@@ -73,14 +113,24 @@ fuzz_target!(|input: &[u8]| {
     let (step, room) = (usize::from(*a) * 3 + 1, usize::from(*b) * 40 + 10);
     let mut object = b"\x1f\x8b\x08\0\0\0\0\0\0\x03".to_vec();
     object.extend_from_slice(rest);
-    let (plain, blocks, end) = decode(&object, step, room);
-    let (again, again_blocks, again_end) = decode(&object, object.len(), 1 << 20);
+    let Decoded {
+        plain,
+        blocks,
+        places,
+        end,
+    } = decode(None, &object, step, room);
+    let again = decode(None, &object, object.len(), 1 << 20);
     let is_nested = matches!(end, Err(DecodeError::Unsupported { .. }));
-    if plain.len() > PLAIN_BYTES_MAX || again.len() > PLAIN_BYTES_MAX || is_nested {
+    if plain.len() > PLAIN_BYTES_MAX || again.plain.len() > PLAIN_BYTES_MAX || is_nested {
         return;
     }
-    assert_eq!((&plain, &blocks), (&again, &again_blocks));
-    assert_eq!(end.is_ok(), again_end.is_ok());
+    assert_eq!((&plain, &blocks), (&again.plain, &again.blocks));
+    assert_eq!(end.is_ok(), again.end.is_ok());
+    for place in &places {
+        let rest = decode(Some(place), &object, step, room);
+        assert_eq!(rest.plain, plain[place.plain_offset as usize..]);
+        assert_eq!(rest.end.is_ok(), end.is_ok());
+    }
     if end.is_ok() && object.len() < 60_000 {
         let by_miniz = decompress_to_vec(&object[10..]).expect("DEFLATE for miniz_oxide too");
         assert!(plain.starts_with(&by_miniz));

@@ -120,6 +120,8 @@ vars! {
         "How long before its time-out a function stops, checkpoints and hands back what is left.";
     LEASE_MS: Some("60000"), "ms", Some((1, 900_000)), Template, Whole,
         "How long a claim holds unless renewed; a killed function is replaced after as much.";
+    RESTORE_INTERVAL_BYTES: Some("67108864"), "bytes", Some((1, 1024 * GIB)), Template, Whole,
+        "Plain bytes of an object after which a checkpoint says anew how to go on within a gzip member, which takes up to 44 KB in the ledger; a clean stop always says it.";
     ATTEMPTS_MAX: Some("5"), "attempts", Some((1, 100)), Template, Whole,
         "Claims without progress after which an object is quarantined.";
     SINCE: None, "RFC 3339 time, or date", None, Template, Whole,

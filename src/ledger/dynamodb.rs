@@ -15,8 +15,9 @@
 //! - `state`, `bucket`, `key`, `etag`, `size`, `changed_at` (ms): on every row.
 //! - `owner`: the holder, or the last one.
 //! - `lease_until` (ms) while claimed, `queued_until` (ms) while queued.
-//! - `attempts`, `checkpoint` (JSON), `position_offset`, `position_record`, `records_read`, `reason` while
-//!   queued or claimed. The numbers repeat the checkpoint where conditions can read it.
+//! - `attempts`, `checkpoint` (JSON; up to some 45 KB with a restore point in it), `position_offset`,
+//!   `position_record`, `records_read`, `reason` while queued or claimed. The numbers repeat the checkpoint
+//!   where conditions can read it.
 //! - the counts of the account, once settled or quarantined; `reason` and `place` with the latter.
 //! - `expires_at` (N, seconds): the table's TTL attribute, on settled rows alone.
 //! - `state_index` (S): `quarantined` or `stuck`, partition key of the sparse index `by_state`, whose sort

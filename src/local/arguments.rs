@@ -267,6 +267,7 @@ impl WorkArgs {
             "BATCH_BYTES_MAX"
             | "RECORD_BYTES_MAX"
             | "PART_BYTES"
+            | "RESTORE_INTERVAL_BYTES"
             | "BODY_BYTES_IN_FLIGHT_MAX"
             | "SHARE_LINGER_MS"
             | "ATTEMPTS_MAX"

@@ -15,6 +15,8 @@ use crate::checkpoint::Position;
 use crate::clock::Clock;
 use crate::decode::DecodeError;
 use crate::fetch::Parts;
+use crate::inflate::WINDOW_BYTES;
+use crate::restore::SAVED_BYTES_MAX;
 use crate::store::{Store, StoreError};
 
 /// Bytes of a part that are assembled before anything else has its turn.
@@ -24,6 +26,9 @@ const SLICE_BYTES: usize = 128 * 1024;
 /// objects of a few bytes from being held without number.
 const BESIDE_BYTES: usize = 16 * 1024;
 
+/// What the restore points of an object take that has any: one as it is written, and one that is newer.
+const PLACES_BYTES: usize = SAVED_BYTES_MAX + WINDOW_BYTES;
+
 type Reserving = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
 
 /// What is being read of one object, and the turn to read it.
@@ -31,8 +36,8 @@ pub(super) struct Input<'a, S, C> {
     parts: Parts<'a, S, C>,
     part: Bytes,
     assembler: Assembler,
-    /// Makes another one for the whole object.
-    begin: Box<dyn Fn() -> Assembler + Send + 'a>,
+    /// Makes another one for the whole object, should it be larger than it looked.
+    begin: Option<Box<dyn FnOnce() -> Assembler + Send + 'a>>,
     /// Where the records end, or why they cannot be read to their end.
     ended: Option<Result<Position, DecodeError>>,
     /// A batch and the memory it waits for. Until it has that nothing is assembled.
@@ -61,15 +66,19 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
         seat: Seat,
         reading: Reading,
     ) -> Self {
-        let assembler = match reading.is_small() {
-            true => begin().small(SMALL_OBJECT_PLAIN_BYTES),
-            false => begin(),
-        };
+        let (assembler, begin): (_, Option<Box<dyn FnOnce() -> Assembler + Send + 'a>>) =
+            match reading.is_small() {
+                true => (
+                    begin().small(SMALL_OBJECT_PLAIN_BYTES),
+                    Some(Box::new(begin)),
+                ),
+                false => (begin(), None),
+            };
         Self {
             parts,
             part: Bytes::new(),
             assembler,
-            begin: Box::new(begin),
+            begin,
             ended: None,
             waiting: None,
             bodies,
@@ -114,8 +123,10 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
 
     /// Gives up what was read of an object that is not small after all. No batch of it has left.
     fn outgrow(&mut self) {
-        if let Some(reading) = self.turn.take_if(|reading| reading.is_small()) {
-            self.assembler = (self.begin)();
+        if let Some(begin) = self.begin.take()
+            && let Some(reading) = self.turn.take()
+        {
+            self.assembler = begin();
             self.part = Bytes::new();
             self.parts.restart();
             // It takes longer than others can wait for.
@@ -130,7 +141,12 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
     }
 
     fn reserve(&self, batch: &Batch) -> Reserving {
-        let bytes = u32::try_from(held_bytes(batch)).unwrap_or(u32::MAX);
+        let places = if self.assembler.took_window() {
+            PLACES_BYTES
+        } else {
+            0
+        };
+        let bytes = u32::try_from(held_bytes(batch) + places).unwrap_or(u32::MAX);
         let bytes = bytes.min(self.body_bytes_max);
         if self.bodies.available_permits() < bytes as usize {
             self.seat.hurry();

@@ -14,7 +14,7 @@ use super::input::Input;
 use super::parcel::{Carried, Parcel, carry, refused_all};
 use super::reading::Reading;
 use super::round::Seat;
-use super::{Deadline, Pipeline};
+use super::{Bounds, Deadline, Pipeline};
 use crate::assemble::Assembler;
 use crate::checkpoint::{Checkpoint, Position, Window};
 use crate::clock::Clock;
@@ -23,9 +23,14 @@ use crate::fetch::{Parts, Source};
 use crate::ledger::{Lease, Ledger, LedgerError};
 use crate::object::ObjectId;
 use crate::quarantine::Quarantine;
+use crate::restore::RestorePoint;
 use crate::shape::Shape;
 use crate::sink::Sink;
 use crate::store::Store;
+
+/// How often a place is noted between two restore points that are written, so that the last one before a stop
+/// is not far behind.
+const PLACES_AN_INTERVAL: u64 = 8;
 
 type Saving<'a> =
     Pin<Box<dyn Future<Output = Result<(Checkpoint, Lease), LedgerError>> + Send + 'a>>;
@@ -37,6 +42,8 @@ pub struct Stream<'a, S, K, L, Q, C> {
     lease: Lease,
     deadline: Deadline,
     window: Window,
+    /// Where decoding begins; without it, at the object's start.
+    restore: Option<RestorePoint>,
     /// The last checkpoint that is durable.
     saved: Checkpoint,
     /// Batches that were answered and are not covered by `saved`.
@@ -55,12 +62,19 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         checkpoint: Checkpoint,
         deadline: Deadline,
     ) -> Self {
+        let (size, position) = (lease.content.size, checkpoint.position);
+        let saved = checkpoint.restore.as_ref();
+        let restore = saved.and_then(|saved| saved.open(size, position.offset));
+        if saved.is_some() && restore.is_none() {
+            tracing::warn!(content = %lease.content, "unreadable restore point, reading from the start");
+        }
         Self {
             pipeline,
             object,
             lease,
             deadline,
-            window: Window::new(checkpoint.clone()),
+            window: Window::restored(checkpoint.clone(), restore.as_ref()),
+            restore,
             saved: checkpoint,
             unsaved: 0,
             saving: 0,
@@ -77,6 +91,17 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         self.window.checkpoint()
     }
 
+    /// Lets the checkpoint say of the last place where decoding can be taken up, however large that is: for the
+    /// last write of this holder, if the next one is to go on.
+    pub fn keep_place(&mut self) {
+        self.window.take_restore_point(1);
+    }
+
+    /// Lets the checkpoint say nothing of such a place: nobody goes on with this object.
+    pub fn forget_place(&mut self) {
+        self.window.forget_restore_point();
+    }
+
     /// Records of the whole object; zero as long as that is unknown.
     pub fn records(&self) -> u64 {
         self.end.map_or(0, |end| end.record)
@@ -89,7 +114,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
     pub async fn run(&mut self, seat: Seat, reading: Reading) -> Result<(), Failure> {
         let pipeline = self.pipeline;
         let content = self.lease.content.clone();
-        let parts = Parts::new(Source {
+        let source = Source {
             store: &pipeline.ports.store,
             clock: &pipeline.ports.clock,
             object: self.object,
@@ -97,9 +122,12 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
             part_bytes: pipeline.bounds.part_bytes,
             until: self.deadline.stop_at,
             random: pipeline.ports.random,
-        });
+        };
+        let restore = self.restore.take();
+        let start = restore.as_ref().map_or(0, |point| point.input_offset);
+        let parts = Parts::new(source, start);
         let (shape, checkpoint) = (self.shape(), self.window.checkpoint().clone());
-        let begin = move || Assembler::new(pipeline.bounds.limits, shape.clone(), &checkpoint);
+        let begin = move || assembler(&pipeline.bounds, &shape, &checkpoint, restore.as_ref());
         let sharing = seat.sharing();
         let memory = (&pipeline.bodies, pipeline.bounds.body_bytes_in_flight_max);
         let mut input = Some(Input::new(parts, begin, memory, seat, reading));
@@ -132,6 +160,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
             }
             if let Some(reader) = input.take_if(|reader| reader.is_ended()) {
                 ended = reader.end().records;
+                self.window.drop_offers();
             }
             let is_fed = input.is_none();
             if deliveries.is_empty() && is_fed && saving.is_none() {
@@ -171,11 +200,15 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                 _ = renewal.tick(), if saving.is_none() => saving = Some(self.save()),
                 read = async { input.as_mut().expect("polled only while there is input").progress().await }, if !is_fed => {
                     match read {
-                        Ok(Some((batch, held))) => {
+                        Ok(Some((mut batch, held))) => {
                             self.window.launch(batch.end);
+                            if let Some(point) = batch.restore.take() {
+                                self.window.offer(point);
+                            }
                             let last = input.take_if(|reader| reader.is_ended()).map(Input::end);
                             let seat = last.map(|last| {
                                 ended = last.records;
+                                self.window.drop_offers();
                                 last.seat
                             });
                             let parcel = Parcel { batch, held, seat };
@@ -214,6 +247,8 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
     fn save(&mut self) -> Saving<'a> {
         self.saving = self.unsaved;
         let pipeline = self.pipeline;
+        let apart_bytes = pipeline.bounds.restore_interval_bytes;
+        self.window.take_restore_point(apart_bytes);
         let (lease, end_at) = (self.lease.clone(), self.deadline.end_at);
         let checkpoint = self.window.checkpoint().clone();
         let is_new = checkpoint != self.saved;
@@ -230,6 +265,21 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
             saved.map(|lease| (checkpoint, lease))
         })
     }
+}
+
+/// What goes on from the checkpoint.
+fn assembler(
+    bounds: &Bounds,
+    shape: &Shape,
+    checkpoint: &Checkpoint,
+    restore: Option<&RestorePoint>,
+) -> Assembler {
+    let (limits, shape) = (bounds.limits, shape.clone());
+    let assembler = match restore {
+        Some(point) => Assembler::restored(limits, shape, checkpoint, point),
+        None => Assembler::new(limits, shape, checkpoint),
+    };
+    assembler.noting_places(bounds.restore_interval_bytes / PLACES_AN_INTERVAL)
 }
 
 /// The first failure stays, but time that ran out over another failure is that failure.

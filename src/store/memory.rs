@@ -31,6 +31,7 @@ struct State {
     objects: BTreeMap<(String, String), Stored>,
     page_objects_max: usize,
     reads: u64,
+    bytes_read: u64,
     lists: u64,
     failing_reads: (u64, Option<Failure>),
     failing_lists: (u64, Option<Failure>),
@@ -45,6 +46,7 @@ impl Default for State {
             objects: BTreeMap::new(),
             page_objects_max: PAGE_OBJECTS_MAX,
             reads: 0,
+            bytes_read: 0,
             lists: 0,
             failing_reads: (0, None),
             failing_lists: (0, None),
@@ -162,6 +164,11 @@ impl MemoryStore {
         self.state().reads
     }
 
+    /// How many bytes were given out by reads.
+    pub fn bytes_read(&self) -> u64 {
+        self.state().bytes_read
+    }
+
     /// How many pages were asked for, failed ones included.
     pub fn lists(&self) -> u64 {
         self.state().lists
@@ -234,13 +241,13 @@ impl Store for MemoryStore {
         if stored.meta.etag != *etag {
             return Err(replaced());
         }
-        match (usize::try_from(range.start), usize::try_from(range.end)) {
-            _ if range.is_empty() => Ok(Bytes::new()),
-            (Ok(start), Ok(end)) if end <= stored.content.len() => {
-                Ok(stored.content.slice(start..end))
-            }
-            _ => Err(replaced()),
-        }
+        let bytes = match (usize::try_from(range.start), usize::try_from(range.end)) {
+            _ if range.is_empty() => Bytes::new(),
+            (Ok(start), Ok(end)) if end <= stored.content.len() => stored.content.slice(start..end),
+            _ => return Err(replaced()),
+        };
+        state.bytes_read += bytes.len() as u64;
+        Ok(bytes)
     }
 
     async fn list(

@@ -71,6 +71,7 @@ impl Case<'_> {
                     start,
                     end,
                     kept,
+                    restore,
                 } = batch.clone();
                 (
                     body.records,
@@ -80,6 +81,7 @@ impl Case<'_> {
                     start,
                     end,
                     kept,
+                    restore,
                 )
             };
             assert_eq!(facts(copied), facts(compressed), "batch {at}");

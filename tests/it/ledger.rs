@@ -25,6 +25,7 @@ macro_rules! keeps_the_contract {
             a_checkpoint_never_goes_backward
             a_repeated_checkpoint_is_no_error_and_no_progress
             accepted_ranges_survive_to_the_next_claimant
+            a_restore_point_survives_as_long_as_checkpoints_say_it
             numbers_and_texts_survive_exactly
             attempts_count_claims_without_progress
             a_release_counts_the_attempt_only_if_it_blames_the_object

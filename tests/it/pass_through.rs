@@ -19,7 +19,7 @@ use super::deflater::{self, Kind};
 
 /// What logs are made of, and what may come between.
 #[derive(Clone, Debug)]
-struct Log {
+pub struct Log {
     seed: u64,
     bytes: usize,
     /// One line in so many is odd; 0: none.
@@ -29,7 +29,7 @@ struct Log {
 }
 
 impl Log {
-    fn plain(&self) -> Vec<u8> {
+    pub fn plain(&self) -> Vec<u8> {
         let mut state = self.seed | 1;
         let mut random = move |below: u64| {
             // Knuth's constants for a linear congruence modulo 2^64.
@@ -85,7 +85,7 @@ impl Log {
     }
 }
 
-fn log(bytes: std::ops::Range<usize>) -> impl Strategy<Value = Log> {
+pub fn log(bytes: std::ops::Range<usize>) -> impl Strategy<Value = Log> {
     (
         any::<u64>(),
         bytes,
@@ -104,7 +104,7 @@ fn log(bytes: std::ops::Range<usize>) -> impl Strategy<Value = Log> {
 
 /// Who compresses a member.
 #[derive(Clone, Debug)]
-enum Encoder {
+pub enum Encoder {
     /// zlib-rs, with a flush every so many bytes.
     Flate2 {
         level: u32,
@@ -137,7 +137,7 @@ enum Encoder {
 }
 
 impl Encoder {
-    fn member(&self, plain: &[u8]) -> Vec<u8> {
+    pub fn member(&self, plain: &[u8]) -> Vec<u8> {
         deflater::wrap(&self.deflate(plain), plain)
     }
 
@@ -285,14 +285,14 @@ fn encoder() -> impl Strategy<Value = Encoder> {
 
 /// An object of members: where each ends, and who compresses it in turn.
 #[derive(Clone, Debug)]
-struct Layout {
+pub struct Layout {
     cuts: Vec<Index>,
     encoders: Vec<Encoder>,
     padding: usize,
 }
 
 impl Layout {
-    fn object(&self, plain: &[u8]) -> Vec<u8> {
+    pub fn object(&self, plain: &[u8]) -> Vec<u8> {
         let mut cuts: Vec<usize> = self
             .cuts
             .iter()
@@ -309,7 +309,7 @@ impl Layout {
     }
 }
 
-fn layout() -> impl Strategy<Value = Layout> {
+pub fn layout() -> impl Strategy<Value = Layout> {
     (
         prop_oneof![
             3 => prop::collection::vec(any::<Index>(), 0..1),
@@ -328,7 +328,7 @@ fn layout() -> impl Strategy<Value = Layout> {
 }
 
 /// How the object is assembled.
-fn case() -> impl Strategy<Value = Case<'static>> {
+pub fn case() -> impl Strategy<Value = Case<'static>> {
     (
         any::<bool>(),
         prop_oneof![200_usize..5_000, 5_000_usize..800_000],
@@ -436,7 +436,7 @@ fn plain_case(input: &[u8]) -> Case<'_> {
     }
 }
 
-fn ordinary(bytes: usize) -> Vec<u8> {
+pub fn ordinary(bytes: usize) -> Vec<u8> {
     let log = Log {
         seed: 7,
         bytes,

@@ -125,6 +125,7 @@ impl Sync {
         let mut command = brigade(&self.folder, &arguments);
         command.env("BATCH_BYTES_MAX", "65536");
         command.env("RECORD_BYTES_MAX", "65536");
+        command.env("RESTORE_INTERVAL_BYTES", "65536");
         command
     }
 

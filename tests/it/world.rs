@@ -201,6 +201,7 @@ pub fn bounds() -> Bounds {
         share_linger: Duration::from_millis(500),
         delivery_timeout: Duration::from_secs(5),
         lease: Duration::from_secs(60),
+        restore_interval_bytes: 8_000,
         attempts_max: 3,
         retention: Duration::from_secs(30 * 86_400),
     }

@@ -9,6 +9,7 @@ use bucket_brigade::ledger::{
     Claim, Grant, Lease, Ledger, LedgerError, Owner, Release, Row, State,
 };
 use bucket_brigade::object::{ContentId, Etag};
+use bucket_brigade::restore::{SAVED_BYTES_MAX, SavedPoint};
 use futures_util::future::join_all;
 
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -39,6 +40,7 @@ pub fn checkpoint(offset: u64, record: u64) -> Checkpoint {
             records_delivered: record,
             ..Account::default()
         },
+        restore: None,
     }
 }
 
@@ -340,6 +342,39 @@ pub async fn accepted_ranges_survive_to_the_next_claimant<L: Ledger + 'static>(l
     assert_eq!(granted(&ledger, &k, "c", at(900)).await.checkpoint, more);
 }
 
+pub async fn a_restore_point_survives_as_long_as_checkpoints_say_it<L: Ledger + 'static>(
+    ledger: Arc<L>,
+) {
+    let k = content("k");
+    let saved = |bytes| Some(SavedPoint::from("Aa0+/".repeat(bytes / 5)));
+    let mut reached = checkpoint(100, 5);
+    let lease = granted(&ledger, &k, "a", at(0)).await.lease;
+    // As large as one can be.
+    reached.restore = saved(SAVED_BYTES_MAX);
+    let extended = ledger.checkpoint(&lease, &reached, at(1), LEASE).await;
+    extended.expect("checkpoint");
+    let renewed = ledger.renew(&lease, at(50), LEASE).await;
+    renewed.expect("renew");
+    // The worker died, and reconcile brought the object back.
+    assert!(ledger.queue(&k, at(200), at(300)).await.expect("queue"));
+    let grant = granted(&ledger, &k, "b", at(201)).await;
+    assert_eq!(grant.checkpoint, reached);
+
+    // A newer one at the same position is said by a release.
+    reached.restore = saved(1_000);
+    let given_up = release(at(600), false);
+    let released = ledger.release(&grant.lease, &reached, &given_up, at(202));
+    released.await.expect("release");
+    let grant = granted(&ledger, &k, "c", at(203)).await;
+    assert_eq!((grant.checkpoint, grant.attempts), (reached, 1));
+
+    let further = checkpoint(200, 10);
+    let extended = ledger.checkpoint(&grant.lease, &further, at(204), LEASE);
+    extended.await.expect("checkpoint");
+    let grant = granted(&ledger, &k, "d", at(900)).await;
+    assert_eq!(grant.checkpoint, further);
+}
+
 pub async fn numbers_and_texts_survive_exactly<L: Ledger + 'static>(ledger: Arc<L>) {
     // Beyond 2^53 a float would round.
     let odd = (1 << 60) + 1;
@@ -365,6 +400,7 @@ pub async fn numbers_and_texts_survive_exactly<L: Ledger + 'static>(ledger: Arc<
             body_bytes: 5,
             requests: 6,
         },
+        restore: Some(SavedPoint::from("é/🎉 \"\u{1}".to_owned())),
     };
     let now = at(0).plus(Duration::from_millis(1));
     let given_up = Release {

@@ -8,6 +8,7 @@ use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::ledger::sqlite::SqliteLedger;
 use bucket_brigade::ledger::{Lease, Ledger, Owner, Release};
 use bucket_brigade::object::{ContentId, Etag};
+use bucket_brigade::restore::SavedPoint;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use tokio::runtime::Runtime;
@@ -101,16 +102,23 @@ fn a_lease() -> impl Strategy<Value = Lease> {
 }
 
 fn a_checkpoint() -> impl Strategy<Value = Checkpoint> {
-    (0u64..3, 0u64..3, 0u64..3, prop::option::of(3u64..6)).prop_map(
-        |(offset, record, read, accepted)| Checkpoint {
+    let restore = || prop::option::of("[a-c]");
+    (
+        0u64..3,
+        0u64..3,
+        0u64..3,
+        prop::option::of(3u64..6),
+        restore(),
+    )
+        .prop_map(|(offset, record, read, accepted, restore)| Checkpoint {
             position: Position { offset, record },
             accepted: accepted.into_iter().collect(),
             account: Account {
                 records_read: read,
                 ..Account::default()
             },
-        },
-    )
+            restore: restore.map(SavedPoint::from),
+        })
 }
 
 fn a_release() -> impl Strategy<Value = Release> {
