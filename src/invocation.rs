@@ -160,6 +160,7 @@ where
     ) -> Vec<(Option<&'a Message>, Failure)> {
         // Small objects first: a large one would keep its turn to be read for as long as it lasts.
         tasks.sort_by_key(|task| task.item.size);
+        let has_tasks = !tasks.is_empty();
         let under_way = UnderWay::of(&tasks);
         let round = self.pipeline.round();
         let carried = stream::iter(tasks)
@@ -171,15 +172,15 @@ where
             .buffer_unordered(OBJECTS_HELD_MAX)
             .filter_map(std::future::ready)
             .collect();
-        // The first claims and reads take their time; nobody waits for this at the end.
+        // While the first objects are claimed and read; nobody waits for it at the end.
         let prepared = async {
             self.pipeline.ports().sink.prepare().await;
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
             biased;
+            never = prepared, if has_tasks => match never {},
             returned = carried => returned,
-            never = prepared => match never {},
         }
     }
 
