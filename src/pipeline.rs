@@ -410,8 +410,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             &lease.content,
             object.version.as_deref(),
             &failure,
-            stream.checkpoint().position.offset,
-            &account,
+            stream.checkpoint(),
         );
         let ended = async {
             let keep = async { Ok(self.ports.quarantine.keep(&name, entry).await?) };

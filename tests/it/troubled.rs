@@ -8,7 +8,7 @@ use std::time::Duration;
 use bucket_brigade::checkpoint::{Account, Checkpoint};
 use bucket_brigade::clock::Timestamp;
 use bucket_brigade::ledger::memory::MemoryLedger;
-use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use bucket_brigade::object::{ContentId, Etag, ObjectId, WorkItem};
 use bucket_brigade::quarantine::{Quarantine, QuarantineError};
 use bucket_brigade::queue::memory::MemoryQueue;
@@ -209,6 +209,17 @@ impl Ledger for Troubled<MemoryLedger> {
     ) -> Result<bool, LedgerError> {
         self.gate("queue").await?;
         self.inner.queue(content, now, until).await
+    }
+
+    async fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        self.gate("reopen").await?;
+        self.inner.reopen(content, checkpoint, now, until).await
     }
 
     async fn unqueue(&self, content: &ContentId, until: Timestamp) -> Result<(), LedgerError> {
