@@ -37,10 +37,10 @@ pub struct RecordLine {
     pub length: u64,
     /// The record, if it is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
+    pub text: Option<String>,
     /// The record in hexadecimal digits, if it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    hex: Option<String>,
+    pub hex: Option<String>,
 }
 
 impl RecordLine {
@@ -204,7 +204,8 @@ fn content_hash(content: &ContentId) -> String {
     hex(&hash.finalize()[..16])
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// As hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -267,10 +268,12 @@ mod tests {
 
     #[test]
     fn an_object_is_read_with_all_that_its_checkpoint_knew() {
-        let mut checkpoint = Checkpoint::default();
-        checkpoint.position = Position {
-            offset: 900,
-            record: 9,
+        let mut checkpoint = Checkpoint {
+            position: Position {
+                offset: 900,
+                record: 9,
+            },
+            ..Checkpoint::default()
         };
         checkpoint.accepted.insert(11..14);
         checkpoint.account.records_read = 12;

@@ -60,6 +60,8 @@ pub mod evidence;
 
 pub mod pipeline;
 
+pub mod replay;
+
 pub mod invocation;
 
 pub mod queue;

@@ -227,6 +227,10 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         &self.ports
     }
 
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
     /// Carries one object, whose turn to be read it is and which may share a request.
     async fn ingest_key(
         &self,

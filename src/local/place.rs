@@ -52,6 +52,7 @@ impl Store for Source {
 }
 
 /// Where what can never succeed is kept.
+#[derive(Clone)]
 pub enum Keep {
     S3(S3Quarantine),
     Dir(DirQuarantine),

@@ -63,6 +63,7 @@ pub async fn invoke(world: &World, payload: &[u8]) -> Invoked {
     let ingest = Ingest {
         pipeline: world.pipeline(),
         queue: Some(Arc::clone(&queue)),
+        queued: Duration::from_secs(3_600),
         metrics: Metrics::new("test"),
     };
     let stop_at = world.clock.now().plus(Duration::from_secs(60));

@@ -10,7 +10,7 @@ use bucket_brigade::clock::Timestamp;
 use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use bucket_brigade::object::{ContentId, Etag, ObjectId, WorkItem};
-use bucket_brigade::quarantine::{Quarantine, QuarantineError};
+use bucket_brigade::quarantine::{Entries, Entry, EntryPage, Quarantine, QuarantineError};
 use bucket_brigade::queue::memory::MemoryQueue;
 use bucket_brigade::queue::{QueueError, WorkQueue};
 use bucket_brigade::store::memory::MemoryStore;
@@ -288,6 +288,31 @@ impl<Q: Quarantine> Quarantine for Troubled<Q> {
     async fn keep(&self, name: &str, content: bytes::Bytes) -> Result<String, QuarantineError> {
         self.suffer("keep").await;
         self.inner.keep(name, content).await
+    }
+}
+
+impl<Q: Entries> Entries for Troubled<Q> {
+    async fn list(&self, under: &str, after: Option<&str>) -> Result<EntryPage, QuarantineError> {
+        self.suffer("entries").await;
+        self.inner.list(under, after).await
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Option<bytes::Bytes>, QuarantineError> {
+        self.suffer("entry").await;
+        self.inner.read(entry).await
+    }
+
+    async fn replace(
+        &self,
+        entry: &Entry,
+        rest: Option<bytes::Bytes>,
+    ) -> Result<bool, QuarantineError> {
+        self.suffer("replace").await;
+        self.inner.replace(entry, rest).await
+    }
+
+    fn object(&self, name: &str) -> ObjectId {
+        self.inner.object(name)
     }
 }
 
