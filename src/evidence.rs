@@ -103,6 +103,8 @@ impl KeptObject {
                 position,
                 accepted: entry.accepted,
                 account: entry.account,
+                // It is large, and without it the object is read from its start.
+                restore: None,
             },
         })
     }

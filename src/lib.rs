@@ -29,6 +29,8 @@ pub mod restore;
 
 pub mod decode;
 
+pub mod expansion;
+
 pub mod records;
 
 pub mod shape;

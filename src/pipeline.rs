@@ -13,6 +13,7 @@ use crate::backoff::{Next, before_next_attempt, return_delay_max};
 use crate::checkpoint::Account;
 use crate::clock::{Clock, Timestamp};
 use crate::evidence::object_entry;
+use crate::expansion::ExpansionMax;
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::{Claim, Grant, Ledger, LedgerError, Owner, Release};
 use crate::object::{ContentId, ObjectId, WorkItem};
@@ -59,6 +60,8 @@ pub struct Ports<S, K, L, Q, C> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub limits: Limits,
+    /// How far an object may inflate.
+    pub expansion_max: ExpansionMax,
     /// How records leave; the source field is set for each object.
     pub shape: Shape,
     /// Whether records carry the object they came from.

@@ -62,13 +62,16 @@ pub struct ReplayRequest {
 }
 
 impl ReplayRequest {
+    /// Whether what was kept for this reason is looked at.
+    fn asks_for(&self, reason: &str) -> bool {
+        self.only.is_empty() || self.only.contains(reason)
+    }
+
     /// Why what was kept for this reason is left alone, if it is.
     fn leaves(&self, reason: &str) -> Option<&'static str> {
         let is_named = self.only.contains(reason);
         if reason == UNREADABLE {
             Some("cannot be read")
-        } else if !self.only.is_empty() && !is_named {
-            Some("not asked for")
         } else if reason == CUT && !is_named {
             Some("was delivered, cut")
         } else if MAY_DOUBLE.contains(&reason) && !self.may_double {
@@ -321,6 +324,8 @@ where
                 .await;
         }
         match KeptObject::parse(&text) {
+            Some(object) if !run.request.asks_for(&object.reason) => Visited::default(),
+            None if !run.request.asks_for(UNREADABLE) => Visited::default(),
             Some(object) => {
                 let reason = object.reason.clone();
                 let mut tally = Tally {
@@ -412,7 +417,9 @@ where
         let mut visited = Visited::default();
         let mut done = BTreeSet::new();
         let object = self.quarantine.object(&entry.name);
-        for (reason, records, bytes) in kept.reasons() {
+        let reasons = kept.reasons().into_iter();
+        for (reason, records, bytes) in reasons.filter(|(reason, ..)| run.request.asks_for(reason))
+        {
             let mut tally = Tally {
                 records,
                 bytes,
@@ -475,7 +482,7 @@ where
             return Ok(true);
         }
         let item = WorkItem::from(content.clone());
-        let turn = run.round.enter().turn(run.deadline.stop_at).await?;
+        let turn = run.round.enter().turn(&item, run.deadline.stop_at).await?;
         match turn.ingest(&item, run.worker, run.deadline).await {
             Ingested::Settled { account } => {
                 tally.records_delivered += account.records_delivered;

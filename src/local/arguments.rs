@@ -275,6 +275,8 @@ impl PaceArgs {
             | "RECORD_BYTES_MAX"
             | "PART_BYTES"
             | "RESTORE_INTERVAL_BYTES"
+            | "OBJECT_PLAIN_BYTES_MAX"
+            | "EXPANSION_MAX"
             | "BODY_BYTES_IN_FLIGHT_MAX"
             | "SHARE_LINGER_MS"
             | "ATTEMPTS_MAX"

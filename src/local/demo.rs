@@ -266,9 +266,9 @@ impl Stage {
         eprintln!(
             "5. It goes on serving; Ctrl-C ends it. To try other commands on what is left behind:\n\n\
              export AWS_ENDPOINT_URL={} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo\n\
-             export ENDPOINT_URL={} LEDGER={}\n\
+             export ENDPOINT_URL={} LEDGER={} TOKEN_FILE={}\n\
              brigade replay s3://{QUARANTINE}/ --dry-run\n\
-             brigade replay s3://{QUARANTINE}/ --ledger $LEDGER --token-file {}\n",
+             brigade replay s3://{QUARANTINE}/ --ledger $LEDGER --token-file $TOKEN_FILE\n",
             self.s3.endpoint(),
             self.listener.url(),
             self.folder.0.join("ledger").display(),

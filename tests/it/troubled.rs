@@ -264,7 +264,12 @@ impl Store for Troubled<MemoryStore> {
         etag: &Etag,
         range: std::ops::Range<u64>,
     ) -> Result<bytes::Bytes, StoreError> {
-        self.suffer("read").await;
+        if self.suffer("read").await {
+            return Err(StoreError::Unavailable {
+                place: object.to_string(),
+                reason: "broken off".into(),
+            });
+        }
         self.inner.read(object, etag, range).await
     }
 
