@@ -19,8 +19,8 @@ help: ## Show this list
 ## On this machine
 
 .PHONY: demo test fmt lint invoke large resume bench bench-parts bench-whole cost bench-keep scale scale-model
-demo: ## Show the whole system at work, with nothing to install
-	$(CARGO) run --locked --features local --bin brigade -- demo
+demo: ## Show the whole system at work, with nothing to install: make demo [STAY=1 to try commands on it]
+	$(CARGO) run --locked --features local --bin brigade -- demo $(if $(STAY),--stay)
 
 test: ## Run every test that needs Rust alone
 	$(CARGO) test --locked --features local
@@ -97,12 +97,16 @@ encoders: $(VENV)/encoders/.done ## Hold pass-through to gzip of zlib, zlib-ng, 
 	BRIGADE_TEST_ENCODERS=$(CURDIR)/target/encoders $(CARGO) test --locked --features local --test it encoders::
 	$(VENV)/encoders/bin/python tests/encoders/encoders.py check target/encoders
 
-# For FUZZ_SECONDS each, with AddressSanitizer, on a nightly compiler. What is found is in fuzz/artifacts.
+# For SECONDS each, with AddressSanitizer, on a nightly compiler. What is found is in fuzz/artifacts; what to begin
+# with is in fuzz/seeds, and in events/.
 # libdeflate has tables of one name in several of its files on purpose, which the sanitizer would report.
-FUZZ_SECONDS ?= 300
-fuzz: target/tools/bin/cargo-fuzz ## Look for inputs that break decoding or pass-through: make fuzz [FUZZ_SECONDS=300]
-	$(foreach target,pass_through decode,PATH="$(CURDIR)/target/tools/bin:$$PATH" ASAN_OPTIONS=detect_odr_violation=0 $(CARGO) +nightly fuzz run \
-		--target-dir target/fuzz $(target) -- -max_total_time=$(FUZZ_SECONDS) -max_len=8192 -len_control=0 &&) true
+SECONDS ?= 300
+FUZZ_TARGETS := pass_through decode split events settings answers
+fuzz: target/tools/bin/cargo-fuzz ## Look for inputs that break what reads other people's bytes: make fuzz [SECONDS=300]
+	$(foreach target,$(FUZZ_TARGETS),mkdir -p fuzz/corpus/$(target) fuzz/seeds/$(target) && \
+		PATH="$(CURDIR)/target/tools/bin:$$PATH" ASAN_OPTIONS=detect_odr_violation=0 $(CARGO) +nightly fuzz run \
+		--target-dir target/fuzz $(target) fuzz/corpus/$(target) fuzz/seeds/$(target) $(if $(filter events,$(target)),events) -- \
+		-max_total_time=$(SECONDS) -max_len=8192 -len_control=0 &&) true
 
 target/tools/bin/cargo-fuzz:
 	$(CARGO) install --locked --root target/tools --version $(CARGO_FUZZ) cargo-fuzz

@@ -163,8 +163,13 @@ impl Assembler {
 
     /// Whether it takes no more bytes, because the object is larger than it was said to be.
     pub fn is_outgrown(&self) -> bool {
-        let plain_bytes = self.piece.offset + self.piece.plain.len() as u64;
-        self.plain_bytes_max.is_some_and(|max| plain_bytes >= max)
+        self.plain_bytes_max
+            .is_some_and(|max| self.plain_bytes() >= max)
+    }
+
+    /// Plain bytes of the object so far.
+    pub fn plain_bytes(&self) -> u64 {
+        self.piece.offset + self.piece.plain.len() as u64
     }
 
     /// Goes on from `checkpoint` without what comes before `point`, which is not after the checkpoint's
@@ -219,8 +224,7 @@ impl Assembler {
             let step = match self.decoder.push(&input[taken..], &mut self.piece.plain) {
                 Ok(step) => step,
                 Err(error) => {
-                    self.split_all();
-                    self.cut();
+                    self.give_up();
                     return Err(error);
                 }
             };
@@ -246,6 +250,12 @@ impl Assembler {
             }
         }
         Ok(taken)
+    }
+
+    /// Reads no further: every complete record so far comes out of `pop`.
+    pub fn give_up(&mut self) {
+        self.split_all();
+        self.cut();
     }
 
     /// The next batch that is ready.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::clock::Timestamp;
+use crate::expansion::ExpansionMax;
 use crate::quarantine::S3Place;
 use crate::telemetry::{LogFormat, LogLevel};
 
@@ -56,6 +57,7 @@ pub struct Config {
     pub batch_bytes_max: NonZeroUsize,
     /// Never more than `batch_bytes_max`.
     pub record_bytes_max: NonZeroUsize,
+    pub expansion_max: ExpansionMax,
     pub in_flight: InFlight,
     /// May be zero.
     pub share_linger: Duration,
@@ -148,6 +150,8 @@ impl Config {
         let record_bytes_max: Result<NonZeroUsize, _> = reader.count(&vars::RECORD_BYTES_MAX);
         let sizes = Sizes::read(part_bytes, batch_bytes_max, record_bytes_max);
         let in_flight = InFlight::read(reader, sizes);
+        let object_plain_bytes_max = reader.number(&vars::OBJECT_PLAIN_BYTES_MAX);
+        let expansion_ratio_max = reader.number(&vars::EXPANSION_MAX);
         let share_linger = reader.millis(&vars::SHARE_LINGER_MS);
         let list_pages_max = reader.count(&vars::LIST_PAGES_MAX);
         let pages_in_flight_max = reader.count(&vars::PAGES_IN_FLIGHT_MAX);
@@ -195,6 +199,10 @@ impl Config {
             part_bytes: part_bytes?,
             batch_bytes_max: batch_bytes_max?,
             record_bytes_max: record_bytes_max?,
+            expansion_max: ExpansionMax {
+                plain_bytes: object_plain_bytes_max?,
+                ratio: expansion_ratio_max?,
+            },
             in_flight: in_flight?,
             share_linger: share_linger?,
             list_pages_max: list_pages_max?,

@@ -37,6 +37,12 @@ pub enum DecodeError {
     /// A container that is recognised and not read.
     #[error("{format} is not supported")]
     Unsupported { format: &'static str },
+    /// More comes out of it than is allowed: see [`crate::expansion`].
+    #[error("stopped after {plain_bytes} plain bytes, by {setting}")]
+    ExpandsTooFar {
+        plain_bytes: u64,
+        setting: &'static str,
+    },
 }
 
 /// Decodes one object. Holds the 32 KB window of DEFLATE, and the compressed bits of one block of less than

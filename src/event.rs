@@ -9,6 +9,7 @@
 //! EventBridge want signatures and well-formed dates that nothing here needs, so the few fields
 //! that matter are read leniently instead, as those of the S3 record are ([`s3`]).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::object::WorkItem;
+use crate::replay::ReplayRequest;
 
 mod eventbridge;
 mod s3;
@@ -36,6 +38,8 @@ pub enum Trigger {
     Direct(Found),
     /// The schedule, or a person: look for what no notification brought.
     Reconcile(ReconcileRequest),
+    /// A person: carry what lies in quarantine once more.
+    Replay(ReplayRequest),
 }
 
 impl Trigger {
@@ -48,6 +52,7 @@ impl Trigger {
             Shape::Queue => Ok(Self::Queue(messages(&event)?)),
             Shape::Schedule => Ok(Self::Reconcile(ReconcileRequest::default())),
             Shape::Reconcile(input) => Ok(Self::Reconcile(ReconcileRequest::parse(input)?)),
+            Shape::Replay(input) => Ok(Self::Replay(replay_request(input)?)),
             shape => Ok(Self::Direct(Found::in_shape(shape)?)),
         }
     }
@@ -179,13 +184,41 @@ impl ReconcileRequest {
     }
 }
 
+fn replay_request(input: &Value) -> Result<ReplayRequest, EventError> {
+    // An unknown field is an error: a misspelt `dry_run` must not become a replay.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Input {
+        #[serde(default)]
+        under: String,
+        #[serde(default)]
+        after: Option<String>,
+        #[serde(default)]
+        only: BTreeSet<String>,
+        #[serde(default)]
+        may_double: bool,
+        #[serde(default)]
+        dry_run: bool,
+    }
+    let input = Input::deserialize(input).map_err(|error| EventError::Replay {
+        reason: error.to_string(),
+    })?;
+    Ok(ReplayRequest {
+        under: input.under,
+        after: input.after,
+        only: input.only,
+        may_double: input.may_double,
+        dry_run: input.dry_run,
+    })
+}
+
 /// Why a payload, a message or a record can never be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     #[error("not JSON: error at line {line}, column {column}")]
     NotJson { line: usize, column: usize },
     #[error(
-        "unknown kind of event: expected one of S3, SNS, SQS, EventBridge, {{\"bucket\", \"key\"}} or {{\"reconcile\"}}, found {found}"
+        "unknown kind of event: expected one of S3, SNS, SQS, EventBridge, {{\"bucket\", \"key\"}}, {{\"reconcile\"}} or {{\"replay\"}}, found {found}"
     )]
     UnknownShape { found: String },
     #[error("event source is {found}, expected {expected}")]
@@ -203,6 +236,8 @@ pub enum EventError {
     EventBridge { reason: String },
     #[error("malformed reconcile request: {reason}")]
     Reconcile { reason: String },
+    #[error("malformed replay request: {reason}")]
+    Replay { reason: String },
     #[error("malformed S3 record: {reason}")]
     Record { reason: String },
     #[error("malformed work item: {reason}")]
@@ -229,6 +264,7 @@ enum Shape<'a> {
     WorkItem(&'a Value),
     Schedule,
     Reconcile(&'a Value),
+    Replay(&'a Value),
 }
 
 impl<'a> Shape<'a> {
@@ -252,6 +288,8 @@ impl<'a> Shape<'a> {
             Ok(Self::WorkItem(event))
         } else if let Some(input) = fields.get("reconcile") {
             Ok(Self::Reconcile(input))
+        } else if let Some(input) = fields.get("replay") {
+            Ok(Self::Replay(input))
         } else if fields.is_empty() {
             Ok(Self::Schedule)
         } else {
@@ -328,6 +366,9 @@ impl Found {
             }),
             Shape::Schedule | Shape::Reconcile(_) => Err(EventError::Misplaced {
                 what: "a reconcile request",
+            }),
+            Shape::Replay(_) => Err(EventError::Misplaced {
+                what: "a replay request",
             }),
         }
     }

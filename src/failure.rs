@@ -99,6 +99,7 @@ failure_kinds! {
     GzipTruncated "gzip_truncated" Quarantine false "the object ends inside a gzip member; the records before are delivered"
     GzipCorrupt "gzip_corrupt" Quarantine false "wrong CRC, wrong length or invalid data; the records before are delivered"
     UnsupportedFormat "unsupported_format" Quarantine false "Parquet, zstd, zip and other containers that are not read"
+    ExpandsTooFar "expands_too_far" Quarantine false "the object inflates further than OBJECT_PLAIN_BYTES_MAX or EXPANSION_MAX allow; records before are delivered"
     Archived "archived" Quarantine false "the object is in an archive storage class"
     AttemptsExhausted "attempts_exhausted" Quarantine false "ATTEMPTS_MAX attempts in a row made no progress"
     RejectedMalformed "rejected_malformed" Quarantine false "the endpoint refused this record as malformed; the others are delivered"
@@ -181,6 +182,7 @@ impl From<DecodeError> for Failure {
             DecodeError::Truncated { .. } => FailureKind::GzipTruncated,
             DecodeError::Corrupt { .. } => FailureKind::GzipCorrupt,
             DecodeError::Unsupported { .. } => FailureKind::UnsupportedFormat,
+            DecodeError::ExpandsTooFar { .. } => FailureKind::ExpandsTooFar,
         };
         Self::new(kind, error.to_string())
     }

@@ -94,6 +94,7 @@ pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
             level: config.compression_level.get(),
             pass_through: config.pass_through,
         },
+        expansion_max: config.expansion_max,
         shape: shape_for(kind),
         add_source_field: config.add_source_field,
         part_bytes: config.part_bytes.get() as u64,

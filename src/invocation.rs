@@ -21,8 +21,9 @@ use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::Ledger;
 use crate::object::WorkItem;
 use crate::pipeline::{Deadline, Ingested, OBJECTS_HELD_MAX, Pipeline, Place};
-use crate::quarantine::Quarantine;
+use crate::quarantine::Entries;
 use crate::queue::{QueueError, WorkQueue};
+use crate::replay::{Carry, ReplayReport, ReplayRequest, Replayer, forget};
 use crate::sink::Sink;
 use crate::store::Store;
 use crate::telemetry::{Metric, Metrics};
@@ -34,6 +35,8 @@ pub enum Answer {
     Messages(SqsBatchResponse),
     /// To a notification without a queue: all of it is done.
     Done,
+    /// To a wish to replay what lies in quarantine.
+    Replayed(ReplayReport),
 }
 
 /// Why an invocation fails as a whole. Lambda invokes the function again for a direct notification;
@@ -53,6 +56,8 @@ pub struct Ingest<S, K, L, Q, C, W> {
     pub pipeline: Arc<Pipeline<S, K, L, Q, C>>,
     /// Absent if S3 invokes the function directly.
     pub queue: Option<W>,
+    /// How long an object counts as queued that is replayed.
+    pub queued: Duration,
     pub metrics: Metrics,
 }
 
@@ -65,10 +70,10 @@ struct Task<'a> {
 impl<S, K, L, Q, C, W> Ingest<S, K, L, Q, C, W>
 where
     S: Store + 'static,
-    K: Sink + 'static,
-    L: Ledger + 'static,
-    Q: Quarantine + 'static,
-    C: Clock + 'static,
+    K: Sink + Clone + 'static,
+    L: Ledger + Clone + 'static,
+    Q: Entries + Clone + 'static,
+    C: Clock + Clone + 'static,
     W: WorkQueue,
 {
     /// Carries every object that `payload` names. `worker` names this invocation in the ledger.
@@ -86,7 +91,34 @@ where
                 self.answer_messages(&messages, worker, deadline).await,
             )),
             Trigger::Direct(found) => self.answer_directly(found, worker, deadline).await,
+            Trigger::Replay(request) => self.replay(&request, worker, deadline).await,
             Trigger::Reconcile(_) => Err(InvocationError::NotIngest),
+        }
+    }
+
+    /// Sends records that lie in quarantine, and puts its objects on the queue. No other invocation runs in
+    /// this process meanwhile.
+    async fn replay(
+        &self,
+        request: &ReplayRequest,
+        worker: &str,
+        deadline: Deadline,
+    ) -> Result<Answer, InvocationError> {
+        let requeue = self.queue.as_ref().map(|queue| Requeue {
+            queue,
+            queued: self.queued,
+        });
+        let replayer = Replayer::beside(&self.pipeline);
+        let replayed = replayer.run(request, requeue.as_ref(), worker, deadline);
+        let report = replayed.await.map_err(InvocationError::Unfinished)?;
+        match &report.failure {
+            Some(failure) if failure.verdict() == Verdict::Fatal => {
+                self.metrics.add(Metric::FatalErrors, 1);
+                let kind = failure.kind.name();
+                tracing::error!(failure = kind, detail = failure.detail, "replay stopped");
+                Err(InvocationError::Unfinished(failure.clone()))
+            }
+            Some(_) | None => Ok(Answer::Replayed(report)),
         }
     }
 
@@ -198,6 +230,12 @@ where
             Err(failure) => Ingested::returned(failure),
         };
         self.note(&task.item, &outcome);
+        if let Some(content) = task.item.content()
+            && task.item.is_replay
+            && matches!(outcome, Ingested::Settled { .. })
+        {
+            forget(&self.pipeline.ports().quarantine, &content).await;
+        }
         if let Some(message) = task.message
             && let Some(delay) = under_way.end(message, self.delay(message, &outcome))
         {
@@ -351,6 +389,26 @@ where
             .add(Metric::Quarantined, account.records_quarantined);
         self.metrics.add(Metric::Requests, account.requests);
         self.metrics.add(Metric::BodyBytes, account.body_bytes);
+    }
+}
+
+/// Puts objects that are replayed on the queue.
+struct Requeue<'a, W> {
+    queue: &'a W,
+    queued: Duration,
+}
+
+impl<W: WorkQueue> Carry for Requeue<'_, W> {
+    fn queued_for(&self) -> Duration {
+        self.queued
+    }
+
+    async fn carry(&self, item: WorkItem) -> Result<(), Failure> {
+        let sent = self.queue.send(&[item]).await.into_iter().next();
+        let unsent = QueueError::Unavailable {
+            reason: "no answer for an item".to_owned(),
+        };
+        Ok(sent.unwrap_or(Err(unsent))?)
     }
 }
 

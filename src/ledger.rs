@@ -9,6 +9,8 @@
 //!      └── claim ──────┼──┼──▶ claimed        │  │ └ quarantine ▶ quarantined
 //!                      │  └──── release ──────┘  └ checkpoint, renew ▶ claimed
 //!                      └─ queue, when the lease ran out
+//!
+//! quarantined ──── reopen ▶ queued
 //! ```
 //!
 //! - A claim is granted when the row is absent, queued (lapsed or not), claimed with a lease that
@@ -18,6 +20,7 @@
 //!   still write as long as nobody has.
 //! - Repeating the last move, by the same owner, is no error and changes nothing: an HTTP client repeats a
 //!   request whose answer was lost, and must not take itself for a stranger.
+//! - Only `reopen` leads out of quarantined, by a person's wish: the row is queued, with what was achieved.
 //! - Attempts count claims that made no progress: a claim adds one, a checkpoint that goes forward
 //!   sets them to zero, a release gives one back unless it blames the object.
 //! - Time is the caller's: every move takes `now`, so that clocks are the caller's business and
@@ -113,6 +116,17 @@ pub struct Release {
     pub blames_object: bool,
     /// Why the work was not finished, for the next reader.
     pub reason: String,
+}
+
+/// The answer to [`Ledger::reopen`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reopened {
+    /// The row is queued now, and nobody else was told so.
+    Queued,
+    /// The row is queued or claimed, and has not lapsed: someone is expected to carry it, or does.
+    UnderWay,
+    /// The row is settled: nothing is left to do.
+    Settled,
 }
 
 /// A row as the range query gives it.
@@ -248,6 +262,20 @@ pub trait Ledger: Send + Sync {
         until: Timestamp,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
+    /// Asks for a quarantined content to be carried again, until `until`, as if it had never been claimed
+    /// but for what was achieved.
+    ///
+    /// A quarantined row, or none, is queued with `checkpoint`, which is what the evidence says; a row
+    /// that lapsed is queued with its own, for it knows more. Of any number of callers at once, one gets
+    /// [`Reopened::Queued`].
+    fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> impl Future<Output = Result<Reopened, LedgerError>> + Send;
+
     /// Every row of `bucket` with `first <= key <= last`, keys compared as bytes, in the order in which
     /// ListObjectsV2 lists keys (rows of one key in any order). Rows that expired by `now` are left
     /// out; every move that was answered before is seen. All rows are in memory at once, some hundred bytes
@@ -355,6 +383,16 @@ impl<L: Ledger> Ledger for std::sync::Arc<L> {
 
     async fn unqueue(&self, content: &ContentId, until: Timestamp) -> Result<(), LedgerError> {
         (**self).unqueue(content, until).await
+    }
+
+    async fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        (**self).reopen(content, checkpoint, now, until).await
     }
 
     async fn range(

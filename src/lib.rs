@@ -29,6 +29,8 @@ pub mod restore;
 
 pub mod decode;
 
+pub mod expansion;
+
 pub mod records;
 
 pub mod shape;
@@ -59,6 +61,8 @@ pub mod quarantine;
 pub mod evidence;
 
 pub mod pipeline;
+
+pub mod replay;
 
 pub mod invocation;
 

@@ -4,6 +4,7 @@
 //! None of it reaches a function, and none of it listens on anything but 127.0.0.1.
 
 pub mod demo;
+pub mod replay;
 pub mod ship;
 pub mod sync;
 

@@ -110,6 +110,9 @@ pub struct WorkItem {
     /// contested, and a raw key that holds `%` or `+` would be another one when decoded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alternate_key: Option<String>,
+    /// Whether its entry in quarantine is to be removed once it is settled.
+    #[serde(default, rename = "replay", skip_serializing_if = "std::ops::Not::not")]
+    pub is_replay: bool,
 }
 
 impl WorkItem {
@@ -121,6 +124,7 @@ impl WorkItem {
             etag: None,
             size: None,
             alternate_key: None,
+            is_replay: false,
         }
     }
 
@@ -152,6 +156,7 @@ impl From<ContentId> for WorkItem {
             etag: Some(content.etag),
             size: Some(content.size),
             alternate_key: None,
+            is_replay: false,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::backoff::{Next, before_next_attempt, return_delay_max};
 use crate::checkpoint::Account;
 use crate::clock::{Clock, Timestamp};
 use crate::evidence::object_entry;
+use crate::expansion::ExpansionMax;
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::{Claim, Grant, Ledger, LedgerError, Owner, Release};
 use crate::object::{ContentId, ObjectId, WorkItem};
@@ -59,6 +60,8 @@ pub struct Ports<S, K, L, Q, C> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub limits: Limits,
+    /// How far an object may inflate.
+    pub expansion_max: ExpansionMax,
     /// How records leave; the source field is set for each object.
     pub shape: Shape,
     /// Whether records carry the object they came from.
@@ -225,6 +228,10 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
 
     pub fn ports(&self) -> &Ports<S, K, L, Q, C> {
         &self.ports
+    }
+
+    pub fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     /// Carries one object, whose turn to be read it is and which may share a request.
@@ -410,8 +417,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             &lease.content,
             object.version.as_deref(),
             &failure,
-            stream.checkpoint().position.offset,
-            &account,
+            stream.checkpoint(),
         );
         let ended = async {
             let keep = async { Ok(self.ports.quarantine.keep(&name, entry).await?) };

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use url::Url;
 
-use crate::object::ObjectId;
+use crate::object::{Etag, ObjectId};
+use crate::store::{Page, Store, StoreError};
 
 pub mod dir;
 pub mod memory;
@@ -42,6 +43,121 @@ pub trait Quarantine: Send + Sync {
     /// brought it. Never, unless this is a place among buckets.
     fn holds(&self, _object: &ObjectId) -> bool {
         false
+    }
+}
+
+/// The other side of the port: what was kept is found again, by whoever replays it.
+pub trait Entries: Quarantine {
+    /// What is kept under names that begin with `under` and come after `after`, one page, in byte order of
+    /// the names. Whatever else lies in the place is left out, so a page may be empty and have more after it.
+    fn list(
+        &self,
+        under: &str,
+        after: Option<&str>,
+    ) -> impl Future<Output = Result<EntryPage, QuarantineError>> + Send;
+
+    /// An entry as it was listed; none if it is gone or another one by now. All of it is in memory: its
+    /// size is that of the listing.
+    fn read(
+        &self,
+        entry: &Entry,
+    ) -> impl Future<Output = Result<Option<Bytes>, QuarantineError>> + Send;
+
+    /// Removes an entry, or puts `rest` in its place, if it still is as it was listed. True unless it is
+    /// another one by now, which then stays. What is gone is removed already.
+    fn replace(
+        &self,
+        entry: &Entry,
+        rest: Option<Bytes>,
+    ) -> impl Future<Output = Result<bool, QuarantineError>> + Send;
+
+    /// What an entry is called as an object.
+    fn object(&self, name: &str) -> ObjectId;
+}
+
+/// One kept thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub etag: Etag,
+    pub size: u64,
+}
+
+/// One page of what is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EntryPage {
+    pub entries: Vec<Entry>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+impl EntryPage {
+    /// What a store lists under `prefix`, of which `place` says what is kept there.
+    fn of(page: Page, prefix: &str) -> Self {
+        let last = page.objects.last().map(|object| object.key.clone());
+        let next = last.filter(|_| page.more);
+        let name = |key: String| key.strip_prefix(prefix).map(str::to_owned);
+        let entries = page.objects.into_iter().filter_map(|object| {
+            let name = name(object.key).filter(|name| is_entry(name))?;
+            Some(Entry {
+                name,
+                etag: object.etag,
+                size: object.size,
+            })
+        });
+        Self {
+            entries: entries.collect(),
+            next: next.and_then(name),
+        }
+    }
+}
+
+/// Whether a name is one of something kept, and not of a file that is being written.
+fn is_entry(name: &str) -> bool {
+    is_kept(name) && (name.ends_with(".ndjson") || name.ends_with(".json"))
+}
+
+fn is_kept(name: &str) -> bool {
+    FOLDERS.iter().any(|folder| name.starts_with(folder))
+}
+
+/// A failure to look at what is kept, as one of the quarantine.
+fn unreadable(place: String, error: &StoreError) -> QuarantineError {
+    let reason = error.to_string();
+    match error {
+        StoreError::Unavailable { .. } => QuarantineError::Unavailable { place, reason },
+        _ => QuarantineError::Refused { place, reason },
+    }
+}
+
+/// The bytes of an entry, if it still is what was listed.
+async fn read_entry(
+    store: &impl Store,
+    object: &ObjectId,
+    entry: &Entry,
+) -> Result<Option<Bytes>, QuarantineError> {
+    match store.read(object, &entry.etag, 0..entry.size).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(StoreError::NotFound { .. } | StoreError::Replaced { .. }) => Ok(None),
+        Err(error) => Err(unreadable(object.to_string(), &error)),
+    }
+}
+
+impl<Q: Entries> Entries for std::sync::Arc<Q> {
+    async fn list(&self, under: &str, after: Option<&str>) -> Result<EntryPage, QuarantineError> {
+        (**self).list(under, after).await
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Option<Bytes>, QuarantineError> {
+        (**self).read(entry).await
+    }
+
+    async fn replace(&self, entry: &Entry, rest: Option<Bytes>) -> Result<bool, QuarantineError> {
+        (**self).replace(entry, rest).await
+    }
+
+    fn object(&self, name: &str) -> ObjectId {
+        (**self).object(name)
     }
 }
 
@@ -93,8 +209,7 @@ impl S3Place {
     /// Whether an object is one that was kept here.
     pub fn holds(&self, object: &ObjectId) -> bool {
         let name = object.key.strip_prefix(&self.prefix);
-        object.bucket == self.bucket
-            && name.is_some_and(|name| FOLDERS.iter().any(|folder| name.starts_with(folder)))
+        object.bucket == self.bucket && name.is_some_and(is_kept)
     }
 }
 

@@ -417,6 +417,61 @@ mod tests {
         );
     }
 
+    /// A JSON object of exactly so many bytes, in fields of a thousand.
+    fn object_of(bytes: usize) -> Vec<u8> {
+        let mut object = b"{\"n\":0".to_vec();
+        while object.len() + 1_100 < bytes {
+            object.extend(format!(",\"f{:06}\":\"{}\"", object.len(), "x".repeat(1_000)).bytes());
+        }
+        object.extend_from_slice(b",\"last\":\"");
+        object.resize(bytes - 2, b'y');
+        object.extend_from_slice(b"\"}");
+        object
+    }
+
+    #[test]
+    fn b6_a_record_of_500_000_bytes_goes_as_it_came_and_one_byte_more_is_cut() {
+        let most = object_of(500_000);
+        assert_eq!(most.len(), 500_000);
+        assert_eq!(shaped(&logzio(), &most), ("unchanged", most.clone()));
+        let more = object_of(500_001);
+        let (how, out) = shaped(&logzio(), &more);
+        assert_eq!(how, "cut");
+        assert!(out.len() <= 500_000, "{}", out.len());
+        assert!(field(&out, "message").ends_with("...[cut, 500001 bytes]"));
+    }
+
+    #[test]
+    fn b8_utf16_is_kept_whole_or_with_its_original() {
+        let le: Vec<u8> = "{\"a\":\"x\"}"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let (how, out) = shaped(&logzio(), &le);
+        // ASCII in UTF-16 is UTF-8 with a NUL beside each character: all of it goes, escaped.
+        assert_eq!(how, "edited");
+        assert_eq!(field(&out, "message").into_bytes(), le);
+        let marked = [&b"\xff\xfe"[..], &le].concat();
+        let (how, out) = shaped(&logzio(), &marked);
+        assert_eq!(how, "cut", "its original is kept");
+        assert!(serde_json::from_slice::<Value>(&out).is_ok());
+        let be: Vec<u8> = "日本 é".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        let (_, out) = shaped(&logzio(), &be);
+        assert!(serde_json::from_slice::<Value>(&out).is_ok());
+    }
+
+    #[test]
+    fn b8_b10_separators_of_unicode_and_lone_surrogates_go_as_they_came() {
+        for text in [
+            "{\"a\":\"\u{2028}\u{2029}\u{85}\u{b}\u{c}\u{1c}\"}",
+            "{\"a\":\"\\udc00\\ud800\\u0000\"}",
+            "{\"\u{feff}\":\"\u{10ffff}\"}",
+        ] {
+            let expected = ("unchanged", text.as_bytes().to_vec());
+            assert_eq!(shaped(&logzio(), text.as_bytes()), expected);
+        }
+    }
+
     #[test]
     fn a_nul_makes_a_record_a_message() {
         let (how, out) = shaped(&logzio(), b"{\"a\":\"\0\"}");

@@ -11,7 +11,7 @@ use bucket_brigade::checkpoint::{Account, Checkpoint};
 use bucket_brigade::clock::{Clock as _, SystemClock, Timestamp};
 use bucket_brigade::ledger::dynamodb::{DynamoLedger, primary_key};
 use bucket_brigade::ledger::sqlite::SqliteLedger;
-use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use bucket_brigade::object::{ContentId, Etag};
 use rusqlite::Connection;
 use url::Url;
@@ -203,6 +203,17 @@ impl<L: Ledger> Ledger for CountedLedger<L> {
     ) -> Result<bool, LedgerError> {
         self.requests.add();
         self.ledger.queue(content, now, until).await
+    }
+
+    async fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        self.requests.add();
+        self.ledger.reopen(content, checkpoint, now, until).await
     }
 
     async fn unqueue(&self, content: &ContentId, until: Timestamp) -> Result<(), LedgerError> {

@@ -7,6 +7,7 @@ use bucket_brigade::config::environment;
 use bucket_brigade::local::account::TotalAccount;
 use bucket_brigade::local::arguments::ToolError;
 use bucket_brigade::local::demo::{DemoArgs, demo};
+use bucket_brigade::local::replay::{ReplayArgs, replay};
 use bucket_brigade::local::ship::{self, ShipArgs, ship};
 use bucket_brigade::local::stop::Stop;
 use bucket_brigade::local::sync::{self, SyncArgs, sync};
@@ -49,6 +50,13 @@ enum Command {
     /// Carry files, folders or objects to an endpoint or to standard output, once, remembering nothing
     #[command(after_help = EXIT_CODES)]
     Ship(ShipArgs),
+    /// Carry what lies in quarantine once more, and take away what succeeds
+    ///
+    /// Records are sent; objects that are kept by reference are read again and go on where they stopped.
+    /// Nothing is sent twice, whenever it is stopped or killed, as long as the ledger is the one that knows
+    /// them. Exits with 0 if all that was asked for has left quarantine; a dry run, if it came to its end.
+    #[command(after_help = EXIT_CODES)]
+    Replay(ReplayArgs),
 }
 
 fn main() -> ExitCode {
@@ -87,8 +95,18 @@ async fn run(command: Command) -> ExitCode {
                     Some(_) => total.holds() && !total.has_quarantined() && total.fatal.is_none(),
                     None => total.is_all_delivered(),
                 };
-                answer(args.work.json, false, well, total.json(), || {
+                answer(args.work.pace.json, false, well, total.json(), || {
                     sync::table(&total)
+                })
+            }
+            Err(error) => fail(&error),
+        },
+        Command::Replay(args) => match replay(&args, stop).await {
+            Ok(outcome) => {
+                complain(&outcome.total);
+                let (is_stdout, well) = (args.endpoint.is_stdout(), outcome.is_well());
+                answer(args.pace.json, is_stdout, well, outcome.json(), || {
+                    outcome.table()
                 })
             }
             Err(error) => fail(&error),
@@ -97,7 +115,7 @@ async fn run(command: Command) -> ExitCode {
             Ok(total) => {
                 complain(&total);
                 let (is_stdout, well) = (args.endpoint.is_stdout(), total.is_all_delivered());
-                answer(args.work.json, is_stdout, well, total.json(), || {
+                answer(args.work.pace.json, is_stdout, well, total.json(), || {
                     ship::table(&total)
                 })
             }

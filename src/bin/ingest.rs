@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 type Handler = Ingest<
     S3Store,
-    EndpointSink<ConfiguredToken>,
+    Arc<EndpointSink<ConfiguredToken>>,
     DynamoLedger,
     S3Quarantine,
     SystemClock,
@@ -48,6 +48,7 @@ async fn run() -> Result<(), StartError> {
             match answer {
                 Ok(Answer::Messages(answer)) => Ok(serde_json::json!(answer)),
                 Ok(Answer::Done) => Ok(serde_json::json!({ "done": true })),
+                Ok(Answer::Replayed(report)) => Ok(serde_json::json!(report)),
                 // The runtime logs it.
                 Err(error) => Err(function::diagnostic(&error)),
             }
@@ -74,7 +75,7 @@ async fn handler(settings: &IngestConfig) -> Result<Handler, StartError> {
         .ok_or_else(|| StartError::because("the endpoint's kind needs a token"))?;
     let ports = Ports {
         store: aws.source_store(),
-        sink,
+        sink: Arc::new(sink),
         ledger: DynamoLedger::new(aws.dynamodb(), settings.ledger_table.clone()),
         quarantine: S3Quarantine::new(aws.s3(), settings.quarantine.clone()),
         clock: SystemClock,
@@ -88,6 +89,7 @@ async fn handler(settings: &IngestConfig) -> Result<Handler, StartError> {
     Ok(Ingest {
         pipeline: Pipeline::new(ports, bounds),
         queue,
+        queued: config.queued,
         metrics: Metrics::new(&config.metrics_service),
     })
 }

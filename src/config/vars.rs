@@ -102,6 +102,10 @@ vars! {
         "Plain bytes of one request; at most 10485760 for Logz.io.";
     RECORD_BYTES_MAX: Some("1048576"), "bytes", Some((1, 64 * MIB)), Template, Whole,
         "Bytes of one record as read; at most `BATCH_BYTES_MAX`.";
+    OBJECT_PLAIN_BYTES_MAX: Some("1099511627776"), "bytes", Some((1, 1 << 60)), Template, Whole,
+        "Plain bytes of one compressed object; what inflates further is quarantined.";
+    EXPANSION_MAX: Some("900"), "ratio", Some((2, MIB)), Template, Whole,
+        "Plain bytes for each compressed byte of an object, over 1 MiB of compressed bytes; what inflates further is [quarantined](#limits).";
     REQUESTS_IN_FLIGHT_MAX: None, "requests", Some((1, 64)), Template, Whole,
         "Requests to the endpoint at a time, over all objects; by default as many as the function's [memory](#memory) is good for.";
     OBJECTS_IN_FLIGHT_MAX: None, "objects", Some((1, 64)), Template, Whole,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::object::Etag;
+use crate::replay::ReplayRequest;
 
 /// Encodes a key as S3 does in notifications.
 fn as_s3_encodes(key: &str) -> String {
@@ -122,7 +123,7 @@ fn found(event: &Value) -> Found {
             }
             all
         }
-        Trigger::Reconcile(request) => panic!("a reconcile request: {request:?}"),
+        other @ (Trigger::Reconcile(_) | Trigger::Replay(_)) => panic!("{other:?}"),
     }
 }
 
@@ -478,14 +479,41 @@ fn the_schedule_asks_for_a_window_or_for_the_default() {
 }
 
 #[test]
-fn a_reconcile_request_through_a_queue_is_malformed() {
-    let Ok(Trigger::Queue(messages)) = parse(&sqs(&json!({}))) else {
-        panic!("not a queue");
+fn a_request_to_replay_says_what() {
+    let input = json!({ "replay": {
+        "under": "records/", "after": "records/b", "only": ["archived"], "may_double": true,
+        "dry_run": true,
+    } });
+    let expected = ReplayRequest {
+        under: "records/".to_owned(),
+        after: Some("records/b".to_owned()),
+        only: BTreeSet::from(["archived".to_owned()]),
+        may_double: true,
+        dry_run: true,
     };
-    assert!(matches!(
-        messages[0].body,
-        Err(EventError::Misplaced { .. })
-    ));
+    assert_eq!(parse(&input), Ok(Trigger::Replay(expected)));
+    let everything = Trigger::Replay(ReplayRequest::default());
+    assert_eq!(parse(&json!({ "replay": {} })), Ok(everything));
+    for misspelt in [
+        json!({ "dryRun": true }),
+        json!({ "only": "archived" }),
+        json!(5),
+    ] {
+        assert!(parse(&json!({ "replay": misspelt })).is_err());
+    }
+}
+
+#[test]
+fn a_request_to_reconcile_or_replay_through_a_queue_is_malformed() {
+    for request in [json!({}), json!({ "replay": {} })] {
+        let Ok(Trigger::Queue(messages)) = parse(&sqs(&request)) else {
+            panic!("not a queue");
+        };
+        assert!(matches!(
+            messages[0].body,
+            Err(EventError::Misplaced { .. })
+        ));
+    }
 }
 
 #[test]
@@ -499,6 +527,7 @@ const SAMPLES: &[(&str, &str, usize, &[&str])] = &[
     ("eventbridge-sqs.json", "queue", 1, &[]),
     ("eventbridge.json", "direct", 1, &[]),
     ("manual.json", "direct", 1, &[]),
+    ("replay.json", "replay", 0, &[]),
     ("s3-several.json", "direct", 3, &["removal"]),
     ("s3-test-event.json", "direct", 0, &["test_event"]),
     ("s3.json", "direct", 1, &[]),
@@ -543,9 +572,10 @@ fn every_sample_event_holds_what_its_name_says() {
             Trigger::Queue(_) => "queue",
             Trigger::Direct(_) => "direct",
             Trigger::Reconcile(_) => "reconcile",
+            Trigger::Replay(_) => "replay",
         };
         assert_eq!(trigger, kind, "{name}");
-        if kind == "reconcile" {
+        if kind.starts_with("re") {
             continue;
         }
         let all = found(&event);

@@ -36,15 +36,15 @@ use futures_util::FutureExt;
 use futures_util::future::try_join_all;
 
 use self::expression::{
-    CHECKPOINT, CLAIM, CLAIMABLE, GLANCE, HELD, HELD_AND_BEHIND, NOT_LIVE, QUEUE, QUEUED_UNTIL,
-    REMOVE_MARK, RENEW, UNQUEUE, Value, WITHIN, WRITE_MARK, WRITE_MARK_ONCE, names, unchanged,
-    values,
+    ABSENT, CHECKPOINT, CLAIM, CLAIMABLE, GLANCE, HELD, HELD_AND_BEHIND, NOT_LIVE, QUEUE,
+    QUEUED_UNTIL, REMOVE_MARK, RENEW, UNQUEUE, Value, WITHIN, WRITE_MARK, WRITE_MARK_ONCE, names,
+    unchanged, values,
 };
 use self::failure::failure;
 use self::item::{Item, number, string, time};
 use super::attributes::text;
 use super::row::{self, Decision, Progress, RowState, StoredRow};
-use super::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use super::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use crate::checkpoint::{Account, Checkpoint};
 use crate::clock::Timestamp;
 use crate::object::ContentId;
@@ -395,6 +395,24 @@ impl Ledger for DynamoLedger {
         self.update(content, UNQUEUE, QUEUED_UNTIL, operands)
             .await
             .map(drop)
+    }
+
+    async fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        // Whatever a row says is decided on; that there is none is the guess that writes nothing wrong.
+        let decide = |row: Option<&StoredRow>| Ok(row::reopen(row, checkpoint, now, until));
+        let Decision { answer, write } = decide(None)?;
+        let written = match write {
+            Some(row) => self.put(content, &row, ABSENT, Vec::new()).await?,
+            None => Ok(()),
+        };
+        self.or_decide(content, written.map(|()| answer), decide)
+            .await
     }
 
     async fn range(

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::row::{self, Decision, StoredRow};
-use super::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use super::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use crate::checkpoint::{Account, Checkpoint};
 use crate::clock::Timestamp;
 use crate::object::{ContentId, Etag};
@@ -135,6 +135,16 @@ impl Ledger for MemoryLedger {
 
     async fn unqueue(&self, content: &ContentId, until: Timestamp) -> Result<(), LedgerError> {
         self.apply(content, |row| Ok(row::unqueue(row, until)))
+    }
+
+    async fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        self.apply(content, |row| Ok(row::reopen(row, checkpoint, now, until)))
     }
 
     async fn range(

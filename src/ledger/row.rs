@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::{Claim, Grant, Lease, LedgerError, Owner, Release, State};
+use super::{Claim, Grant, Lease, LedgerError, Owner, Release, Reopened, State};
 use crate::checkpoint::{Account, Checkpoint};
 use crate::clock::Timestamp;
 use crate::object::ContentId;
@@ -358,4 +358,39 @@ pub(super) fn unqueue(row: Option<&StoredRow>, until: Timestamp) -> Decision<()>
         | RowState::Settled { .. }
         | RowState::Quarantined { .. } => Decision::keep(()),
     }
+}
+
+pub(super) fn reopen(
+    row: Option<&StoredRow>,
+    checkpoint: &Checkpoint,
+    now: Timestamp,
+    until: Timestamp,
+) -> Decision<Reopened> {
+    let progress = match unexpired(row, now) {
+        None | Some(RowState::Quarantined { .. }) => Progress {
+            attempts: 0,
+            checkpoint: checkpoint.clone(),
+            reason: match row.map(|row| &row.state) {
+                Some(RowState::Quarantined { reason, .. }) => Some(reason.clone()),
+                _ => None,
+            },
+        },
+        Some(RowState::Settled { .. }) => return Decision::keep(Reopened::Settled),
+        Some(RowState::Queued { .. } | RowState::Claimed { .. }) => {
+            let Decision { answer, write } = queue(row, now, until);
+            return Decision {
+                answer: match answer {
+                    true => Reopened::Queued,
+                    false => Reopened::UnderWay,
+                },
+                write,
+            };
+        }
+    };
+    let state = RowState::Queued {
+        until,
+        released_by: None,
+        progress,
+    };
+    Decision::write(Reopened::Queued, state, now)
 }

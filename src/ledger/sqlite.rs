@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, na
 
 use super::attributes::{Attributes, COUNT_NAMES, account, counts, unreadable};
 use super::row::{self, Decision, StoredRow};
-use super::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use super::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use crate::checkpoint::{Account, Checkpoint};
 use crate::clock::Timestamp;
 use crate::object::{ContentId, Etag};
@@ -248,6 +248,20 @@ impl Ledger for SqliteLedger {
     async fn unqueue(&self, content: &ContentId, until: Timestamp) -> Result<(), LedgerError> {
         self.apply(content, move |row| Ok(row::unqueue(row, until)))
             .await
+    }
+
+    async fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        let checkpoint = checkpoint.clone();
+        self.apply(content, move |row| {
+            Ok(row::reopen(row, &checkpoint, now, until))
+        })
+        .await
     }
 
     async fn range(

@@ -20,6 +20,7 @@ pub enum CameBy {
     Notification,
     Reconcile,
     Listing,
+    Replay,
 }
 
 impl CameBy {
@@ -28,6 +29,7 @@ impl CameBy {
             CameBy::Notification => "notification",
             CameBy::Reconcile => "reconcile",
             CameBy::Listing => "listing",
+            CameBy::Replay => "replay",
         }
     }
 }

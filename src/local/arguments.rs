@@ -109,7 +109,7 @@ pub struct StoreArgs {
     pub profile: Option<String>,
 }
 
-/// How work is bounded, and where its rest is kept.
+/// Where the rest of the work is kept, and how it is bounded.
 #[derive(Clone, Debug, Args)]
 pub struct WorkArgs {
     /// Where objects and records are kept that can never succeed: a folder or s3://bucket/prefix
@@ -120,6 +120,13 @@ pub struct WorkArgs {
         help_heading = "Work"
     )]
     pub quarantine: String,
+    #[command(flatten)]
+    pub pace: PaceArgs,
+}
+
+/// How work is bounded.
+#[derive(Clone, Debug, Args)]
+pub struct PaceArgs {
     /// How many objects are read at once [env: OBJECTS_IN_FLIGHT_MAX] [default: 4]
     #[arg(long, value_name = "N", help_heading = "Work")]
     pub objects_in_flight: Option<usize>,
@@ -247,7 +254,7 @@ impl StoreArgs {
     }
 }
 
-impl WorkArgs {
+impl PaceArgs {
     /// The settings of the environment, with what the arguments say in their place.
     pub fn config(&self, kind: EndpointKind, since: Option<&str>) -> Result<Config, ToolError> {
         let number = |number: Option<usize>| number.map(|number| number.to_string());
@@ -268,6 +275,8 @@ impl WorkArgs {
             | "RECORD_BYTES_MAX"
             | "PART_BYTES"
             | "RESTORE_INTERVAL_BYTES"
+            | "OBJECT_PLAIN_BYTES_MAX"
+            | "EXPANSION_MAX"
             | "BODY_BYTES_IN_FLIGHT_MAX"
             | "SHARE_LINGER_MS"
             | "ATTEMPTS_MAX"
@@ -284,7 +293,9 @@ impl WorkArgs {
             patience: self.patience,
         }
     }
+}
 
+impl WorkArgs {
     /// The place of quarantine: not where it would be listed, or what is put away would come back as
     /// work.
     pub fn keep(

@@ -19,9 +19,10 @@ use crate::failure::{Failure, Verdict};
 use crate::ledger::Ledger;
 use crate::object::WorkItem;
 use crate::pipeline::{Bounds, Deadline, Ingested, Pipeline, Place, Ports, Round};
+use crate::replay::forget;
 
 /// How long the ledger has for its last word after the time of an object is over.
-const LEDGER_MARGIN: Duration = Duration::from_secs(10);
+pub(super) const LEDGER_MARGIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether another's lease was given back before its end.
 const HELD_POLL: Duration = Duration::from_millis(250);
 /// Between two tries that got nowhere; each has waited longer and longer within.
@@ -33,6 +34,7 @@ const TURN_UNTIL: Timestamp = Timestamp::from_ms(u64::MAX);
 /// The ports on one machine.
 pub type LocalPorts<L> = Ports<Source, Destination, L, Keep, SystemClock>;
 
+type LocalPipeline<L> = Pipeline<Source, Destination, L, Keep, SystemClock>;
 type LocalRound<L> = Round<Source, Destination, L, Keep, SystemClock>;
 type LocalPlace<L> = Place<Source, Destination, L, Keep, SystemClock>;
 
@@ -54,7 +56,7 @@ pub struct Task {
 
 /// Works on one pipeline; the first fatal failure stops all of it.
 pub struct Crew<L> {
-    pipeline: Arc<Pipeline<Source, Destination, L, Keep, SystemClock>>,
+    pipeline: Arc<LocalPipeline<L>>,
     bounds: CrewBounds,
     stop: Stop,
     fatal: Mutex<Option<Failure>>,
@@ -68,6 +70,10 @@ impl<L: Ledger + 'static> Crew<L> {
             stop,
             fatal: Mutex::default(),
         })
+    }
+
+    pub fn pipeline(&self) -> &LocalPipeline<L> {
+        &self.pipeline
     }
 
     pub fn ports(&self) -> &LocalPorts<L> {
@@ -169,7 +175,14 @@ impl<L: Ledger + 'static> Crew<L> {
                 end_at: stop_at.plus(LEDGER_MARGIN),
             };
             match turn.ingest(&task.item, &worker, deadline).await {
-                Ingested::Settled { account } => return Some(row(Ended::Settled, account)),
+                Ingested::Settled { account } => {
+                    if let Some(content) = task.item.content()
+                        && task.item.is_replay
+                    {
+                        forget(&self.pipeline.ports().quarantine, &content).await;
+                    }
+                    return Some(row(Ended::Settled, account));
+                }
                 Ingested::Skipped { failure } => {
                     return Some(row(Ended::Skipped(failure), achieved));
                 }

@@ -60,6 +60,7 @@ pub use self::outcome::Outcome;
 
 const LOGS: &str = "brigade-demo-logs";
 const QUARANTINE: &str = "brigade-demo-quarantine";
+const REGION: &str = "eu-central-1";
 const WATCH: &str = "s3://brigade-demo-logs/";
 /// Small, so that an object takes several requests.
 const BATCH_BYTES_MAX: usize = 96 * 1024;
@@ -82,6 +83,10 @@ pub struct DemoArgs {
     /// Show no progress; the last line of standard output is the account as one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Go on serving after the account is made, until Ctrl-C, so that other commands can be tried on what
+    /// is left behind
+    #[arg(long)]
+    pub stay: bool,
 }
 
 /// A folder of its own for the ledger, removed at the end.
@@ -108,10 +113,11 @@ struct Stage {
     client: Client,
     store: S3Store,
     listener: ListenerServer,
+    token: String,
     ledger: SqliteLedger,
     crew: Arc<Crew<SqliteLedger>>,
     progress: Progress,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// Runs the demonstration to its account.
@@ -179,6 +185,9 @@ pub async fn demo(args: &DemoArgs, stop: Stop) -> Result<Outcome, ToolError> {
     progress.say(
         "4. The account of every object, and what a checker says that counted every record:\n",
     );
+    if args.stay && complaints.is_empty() {
+        stage.stay().await?;
+    }
     Ok(Outcome {
         seed,
         lost,
@@ -208,7 +217,7 @@ impl Stage {
         let aws = Aws::load(
             AwsSettings {
                 endpoint_url: Some(s3.endpoint().to_string()),
-                region: Some("eu-central-1".to_owned()),
+                region: Some(REGION.to_owned()),
                 credentials: Some(Credentials::new("demo", "demo", None, None, "brigade demo")),
                 ..AwsSettings::default()
             },
@@ -216,7 +225,7 @@ impl Stage {
         );
         let aws = aws.await.map_err(ToolError::failed)?;
         let ledger = SqliteLedger::open(folder.0.join("ledger"))?;
-        let destination = destination(&tls, &listener, token)?;
+        let destination = destination(&tls, &listener, token.clone())?;
         let progress = Progress::new(quiet, destination.meter());
         let ports = Ports {
             store: Source::S3(aws.source_store()),
@@ -242,10 +251,31 @@ impl Stage {
             store: aws.source_store(),
             s3,
             listener,
+            token,
             ledger,
             progress,
-            _folder: folder,
+            folder,
         })
+    }
+
+    /// Serves until it is asked to stop, and says how to reach what runs here.
+    async fn stay(&self) -> Result<(), ToolError> {
+        // A file, since a process's arguments are anyone's to read.
+        let token = self.folder.0.join("token");
+        std::fs::write(&token, &self.token).map_err(ToolError::failed)?;
+        eprintln!(
+            "5. It goes on serving; Ctrl-C ends it. To try other commands on what is left behind:\n\n\
+             export AWS_ENDPOINT_URL={} AWS_REGION={REGION} AWS_ACCESS_KEY_ID=demo AWS_SECRET_ACCESS_KEY=demo\n\
+             export ENDPOINT_URL={} LEDGER={} TOKEN_FILE={}\n\
+             brigade replay s3://{QUARANTINE}/ --dry-run\n\
+             brigade replay s3://{QUARANTINE}/ --ledger $LEDGER --token-file $TOKEN_FILE\n",
+            self.s3.endpoint(),
+            self.listener.url(),
+            self.folder.0.join("ledger").display(),
+            token.display(),
+        );
+        self.crew.stop().asked().await;
+        Ok(())
     }
 
     /// Writes every object, and carries what the notifications bring.

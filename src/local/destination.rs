@@ -12,8 +12,9 @@ use crate::sink::{Answer, Refusals, Sink};
 use crate::token::{FixedToken, Token, TokenError, TokenSource};
 
 /// A sink that counts.
+#[derive(Clone)]
 pub struct Destination {
-    way: Way,
+    way: Arc<Way>,
     meter: Arc<Meter>,
 }
 
@@ -72,7 +73,7 @@ impl Meter {
 impl Destination {
     pub fn new(way: Way) -> Self {
         Self {
-            way,
+            way: Arc::new(way),
             meter: Arc::default(),
         }
     }
@@ -84,7 +85,7 @@ impl Destination {
 
 impl Sink for Destination {
     async fn deliver(&self, body: &Body, timeout: Duration) -> Answer {
-        let answer = match &self.way {
+        let answer = match &*self.way {
             Way::Endpoint(sink) => sink.deliver(body, timeout).await,
             Way::Stdout(sink) => sink.deliver(body, timeout).await,
         };

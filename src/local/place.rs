@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::object::{Etag, ObjectId};
 use crate::quarantine::dir::DirQuarantine;
 use crate::quarantine::s3::S3Quarantine;
-use crate::quarantine::{Quarantine, QuarantineError};
+use crate::quarantine::{Entries, Entry, EntryPage, Quarantine, QuarantineError};
 use crate::store::dir::DirStore;
 use crate::store::s3::S3Store;
 use crate::store::{ObjectMeta, Page, Store, StoreError};
@@ -52,6 +52,7 @@ impl Store for Source {
 }
 
 /// Where what can never succeed is kept.
+#[derive(Clone)]
 pub enum Keep {
     S3(S3Quarantine),
     Dir(DirQuarantine),
@@ -69,6 +70,36 @@ impl Quarantine for Keep {
         match self {
             Keep::S3(place) => place.holds(object),
             Keep::Dir(place) => place.holds(object),
+        }
+    }
+}
+
+impl Entries for Keep {
+    async fn list(&self, under: &str, after: Option<&str>) -> Result<EntryPage, QuarantineError> {
+        match self {
+            Keep::S3(place) => place.list(under, after).await,
+            Keep::Dir(place) => place.list(under, after).await,
+        }
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Option<Bytes>, QuarantineError> {
+        match self {
+            Keep::S3(place) => place.read(entry).await,
+            Keep::Dir(place) => place.read(entry).await,
+        }
+    }
+
+    async fn replace(&self, entry: &Entry, rest: Option<Bytes>) -> Result<bool, QuarantineError> {
+        match self {
+            Keep::S3(place) => place.replace(entry, rest).await,
+            Keep::Dir(place) => place.replace(entry, rest).await,
+        }
+    }
+
+    fn object(&self, name: &str) -> ObjectId {
+        match self {
+            Keep::S3(place) => place.object(name),
+            Keep::Dir(place) => place.object(name),
         }
     }
 }

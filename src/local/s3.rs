@@ -203,7 +203,8 @@ impl S3Server {
 
     /// Removes the current object of a key, if there is one.
     pub fn delete(&self, bucket: &str, key: &str) -> Result<(), Refusal> {
-        self.shared.store().delete(bucket, key, None)
+        let condition = WriteCondition::None;
+        self.shared.store().delete(bucket, key, None, &condition)
     }
 
     /// Every key with this prefix and its object, in byte order.

@@ -68,16 +68,16 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
             (Source::Dir(DirStore::new(path)), LOCAL_BUCKET, "", keep)
         }
     };
-    let config = args.work.config(kind, None)?;
+    let config = args.work.pace.config(kind, None)?;
     let mut bounds = function::bounds(&config, kind);
     bounds.add_source_field |= args.endpoint.add_source_field;
-    let mut crew_bounds = args.work.crew();
+    let mut crew_bounds = args.work.pace.crew();
     if args.endpoint.is_stdout() {
         // One after the other, so that records come out in the order in which they stand.
         bounds.requests_in_flight_max = 1;
         crew_bounds.objects_held_max = 1;
     }
-    let progress = Progress::new(args.work.json, destination.meter());
+    let progress = Progress::new(args.work.pace.json, destination.meter());
     let ports = Ports {
         store: source,
         sink: destination,

@@ -32,9 +32,9 @@ use crate::store::Store;
 /// How long a claim holds here. Renewed three times as often, it outlives any pause of a live process;
 /// and after `kill -9` nobody waits longer for it. Whether the holder is alive is not asked: a process
 /// number says nothing about a ledger that another machine or container has open as well.
-const LEASE: Duration = Duration::from_secs(10);
+pub(super) const LEASE: Duration = Duration::from_secs(10);
 /// A row is the only proof that an object was delivered, and the object may be listed for years.
-const RETENTION: Duration = Duration::from_secs(1_000 * 366 * 24 * 60 * 60);
+pub(super) const RETENTION: Duration = Duration::from_secs(1_000 * 366 * 24 * 60 * 60);
 /// How far a prefix with dates is looked back over without `--since`.
 const LOOK_BACK: Duration = Duration::from_secs(48 * 60 * 60);
 /// Items that are found before they are carried.
@@ -112,7 +112,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     }
     let tls = tls_config()?;
     let (destination, kind) = args.endpoint.destination(&tls)?;
-    let config = args.work.config(kind, args.since.as_deref())?;
+    let config = args.work.pace.config(kind, args.since.as_deref())?;
     let aws = args.store.aws(&tls).await?;
     let keep = args.work.keep(Some(&aws), Some(&watched))?;
     let ledger = SqliteLedger::open(&args.ledger).map_err(|error| {
@@ -123,7 +123,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     bounds.add_source_field |= args.endpoint.add_source_field;
     bounds.lease = LEASE;
     bounds.retention = RETENTION;
-    let progress = Progress::new(args.work.json, destination.meter());
+    let progress = Progress::new(args.work.pace.json, destination.meter());
     let ports = Ports {
         store: Source::S3(aws.source_store()),
         sink: destination,
@@ -137,7 +137,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
             "watching {watched} every {pause:?}; Ctrl-C ends it"
         ));
     }
-    let crew = Crew::new(ports, bounds, args.work.crew(), stop);
+    let crew = Crew::new(ports, bounds, args.work.pace.crew(), stop);
     let (tasks, found) = mpsc::channel(FOUND_MAX);
     let under_way = UnderWay::default();
     let mut total = TotalAccount::default();

@@ -6,7 +6,12 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::quarantine::{Quarantine, QuarantineError};
+use crate::object::ObjectId;
+use crate::quarantine::{
+    Entries, Entry, EntryPage, Quarantine, QuarantineError, read_entry, unreadable,
+};
+use crate::store::dir::DirStore;
+use crate::store::{Store, StoreError};
 
 /// A folder, made when something is first kept there.
 #[derive(Clone, Debug)]
@@ -47,6 +52,53 @@ impl Quarantine for DirQuarantine {
         }
     }
 }
+
+impl Entries for DirQuarantine {
+    async fn list(&self, under: &str, after: Option<&str>) -> Result<EntryPage, QuarantineError> {
+        match self.store().list(FOLDER_BUCKET, under, after).await {
+            Ok(page) => Ok(EntryPage::of(page, "")),
+            Err(error) => Err(unreadable(self.root.display().to_string(), &error)),
+        }
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Option<Bytes>, QuarantineError> {
+        read_entry(&self.store(), &self.object(&entry.name), entry).await
+    }
+
+    /// A folder knows no conditions: what is written between the look and the move is lost.
+    async fn replace(&self, entry: &Entry, rest: Option<Bytes>) -> Result<bool, QuarantineError> {
+        match self.store().head(&self.object(&entry.name)).await {
+            Ok(meta) if meta.etag == entry.etag => {}
+            Ok(_) => return Ok(false),
+            Err(StoreError::NotFound { .. }) => return Ok(true),
+            Err(error) => return Err(unreadable(entry.name.clone(), &error)),
+        }
+        if let Some(rest) = rest {
+            return self.keep(&entry.name, rest).await.map(|_| true);
+        }
+        let file = self.root.join(&entry.name);
+        let place = file.display().to_string();
+        match tokio::task::spawn_blocking(move || fs::remove_file(file)).await {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Ok(Err(error)) => Err(failed(place, &error)),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn object(&self, name: &str) -> ObjectId {
+        ObjectId::new(FOLDER_BUCKET, name)
+    }
+}
+
+impl DirQuarantine {
+    fn store(&self) -> DirStore {
+        DirStore::new(&self.root)
+    }
+}
+
+/// What stands in place of a bucket's name; no bucket can be called so.
+const FOLDER_BUCKET: &str = "#folder";
 
 fn write(root: &Path, file: &Path, content: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or(root);

@@ -5,7 +5,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::quarantine::{Quarantine, QuarantineError};
+use crate::object::{Etag, ObjectId};
+use crate::quarantine::{Entries, Entry, EntryPage, Quarantine, QuarantineError, is_entry};
+
+/// Small, so that tests see pages.
+const PAGE_ENTRIES_MAX: usize = 3;
 
 /// Makes an error for the place it is given.
 type Failure = Box<dyn Fn(String) -> QuarantineError + Send>;
@@ -60,4 +64,56 @@ impl Quarantine for MemoryQuarantine {
         state.kept.insert(name.to_owned(), content);
         Ok(place)
     }
+}
+
+impl Entries for MemoryQuarantine {
+    async fn list(&self, under: &str, after: Option<&str>) -> Result<EntryPage, QuarantineError> {
+        let state = self.state();
+        let mut entries: Vec<Entry> = state
+            .kept
+            .iter()
+            .filter(|(name, _)| name.starts_with(under) && is_entry(name))
+            .filter(|(name, _)| after.is_none_or(|after| name.as_str() > after))
+            .take(PAGE_ENTRIES_MAX + 1)
+            .map(|(name, content)| Entry {
+                name: name.clone(),
+                etag: etag(content),
+                size: content.len() as u64,
+            })
+            .collect();
+        let more = entries.len() > PAGE_ENTRIES_MAX;
+        entries.truncate(PAGE_ENTRIES_MAX);
+        let last = entries.last().map(|entry| entry.name.clone());
+        Ok(EntryPage {
+            entries,
+            next: last.filter(|_| more),
+        })
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Option<Bytes>, QuarantineError> {
+        let content = self.state().kept.get(&entry.name).cloned();
+        Ok(content.filter(|content| etag(content) == entry.etag))
+    }
+
+    async fn replace(&self, entry: &Entry, rest: Option<Bytes>) -> Result<bool, QuarantineError> {
+        let mut state = self.state();
+        match state.kept.get(&entry.name) {
+            Some(content) if etag(content) != entry.etag => return Ok(false),
+            None => return Ok(true),
+            Some(_) => {}
+        }
+        match rest {
+            Some(rest) => state.kept.insert(entry.name.clone(), rest),
+            None => state.kept.remove(&entry.name),
+        };
+        Ok(true)
+    }
+
+    fn object(&self, name: &str) -> ObjectId {
+        ObjectId::new("memory", name)
+    }
+}
+
+fn etag(content: &Bytes) -> Etag {
+    Etag::from(format!("{:08x}", crc32fast::hash(content)))
 }

@@ -123,7 +123,7 @@ impl Counts {
 /// A line that was taken is never sent again, whatever else the counts say: if they do not add up,
 /// the lines that were not taken are refused ones. Only if none was taken can the request be
 /// repeated.
-fn answer_of_counts(text: &[u8], body: &Body) -> Answer {
+pub fn answer_of_counts(text: &[u8], body: &Body) -> Answer {
     let unknown = Answer::from(RetryReason::Status(400));
     let Ok(counts) = serde_json::from_slice::<Counts>(text) else {
         return unknown;

@@ -157,6 +157,27 @@ async fn more_than_a_thousand_objects_come_in_pages() {
     assert_eq!(all.collect::<Vec<_>>(), keys);
 }
 
+/// A client that believed the header would inflate what is plain, or hand out other bytes than the range's.
+#[tokio::test]
+async fn b3_the_bytes_come_as_they_are_stored_whatever_content_encoding_says() {
+    let bucket = S3Bucket::make(&aws(SourceAccess::Own).await, can_hold).await;
+    let gzip = crate::world::gzip(b"{\"a\":1}\n");
+    for (key, bytes) in [("plain", b"{\"a\":1}\n".to_vec()), ("gzip.gz", gzip)] {
+        let put = bucket.client.put_object().bucket(&bucket.name).key(key);
+        let put = put
+            .content_encoding("gzip")
+            .content_type("application/json");
+        let put = put.body(ByteStream::from(bytes.clone())).send().await;
+        let etag = Etag::from(put.expect("put").e_tag().expect("an entity tag"));
+        let object = ObjectId::new(&bucket.name, key);
+        let read = bucket
+            .store
+            .read(&object, &etag, 0..bytes.len() as u64)
+            .await;
+        assert_eq!(read.expect("read"), bytes);
+    }
+}
+
 #[tokio::test]
 async fn a_version_that_is_no_longer_the_latest_is_read() {
     let bucket = S3Bucket::make(&aws(SourceAccess::Own).await, can_hold).await;

@@ -139,6 +139,7 @@ async fn p5_a_queue_that_hangs_does_not_keep_the_answer_back() {
         let ingest = Ingest {
             pipeline: world.pipeline(),
             queue: Some(Troubled::new(&queue, Trouble::Hangs(hanging))),
+            queued: Duration::from_secs(3_600),
             metrics: Metrics::new("test"),
         };
         let deadline = deadline(&world);

@@ -105,6 +105,18 @@ impl Deployment {
             .map(|row| row.state)
     }
 
+    /// Every row of the ledger and every entry in quarantine, as text.
+    async fn everything_kept(&self) -> String {
+        let client = aws_sdk_dynamodb::Client::new(&sdk::shared(self.aws.endpoint()));
+        let rows = client.scan().table_name(TABLE).send().await.expect("rows");
+        let kept = self.aws.s3.list("quarantine", "").expect("a listing");
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|(key, object)| (key, String::from_utf8_lossy(&object.bytes)))
+            .collect();
+        format!("{:?} {kept:?}", rows.items())
+    }
+
     fn quarantined(&self) -> Vec<String> {
         let kept = self.aws.s3.list("quarantine", "kept/").expect("a listing");
         kept.into_iter().map(|(key, _)| key).collect()
@@ -285,8 +297,12 @@ async fn h2_p11_with_a_wrong_token_nothing_is_settled_and_after_the_secret_chang
     assert_eq!(deployment.state(&content).await, Some(State::Settled));
     assert_eq!(deployment.listener.received().distinct(), 10);
     let logs = ingest.logs();
+    let rows = deployment.everything_kept().await;
+    assert!(rows.contains("settled"), "{rows}");
     for secret in [wrong, TOKEN, "wr0ng-t0ken", "s3cr3t-t0ken"] {
+        // Its log lines and metrics are both in what it wrote.
         assert!(!logs.contains(secret), "{logs}");
+        assert!(!rows.contains(secret), "{rows}");
     }
 }
 

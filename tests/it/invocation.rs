@@ -63,6 +63,7 @@ pub async fn invoke(world: &World, payload: &[u8]) -> Invoked {
     let ingest = Ingest {
         pipeline: world.pipeline(),
         queue: Some(Arc::clone(&queue)),
+        queued: Duration::from_secs(3_600),
         metrics: Metrics::new("test"),
     };
     let stop_at = world.clock.now().plus(Duration::from_secs(60));
@@ -374,6 +375,7 @@ async fn the_endpoint_is_got_ready_while_the_first_objects_are_read_and_nobody_w
     let ingest = Ingest {
         pipeline: Pipeline::new(ports, world.bounds.clone()),
         queue: Some(Arc::new(MemoryQueue::new())),
+        queued: Duration::from_secs(3_600),
         metrics: Metrics::new("test"),
     };
     let nothing = ingest

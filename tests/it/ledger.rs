@@ -34,6 +34,8 @@ macro_rules! keeps_the_contract {
             a_quarantined_row_is_done_and_never_forgotten
             repeating_the_last_move_is_no_error
             queueing_answers_for_every_state
+            reopening_answers_for_every_state
+            of_many_who_reopen_a_row_one_does
             unqueueing_lets_just_that_note_lapse
             a_settled_row_past_its_retention_counts_as_absent
             two_contents_of_one_key_are_two_rows

@@ -7,7 +7,7 @@ use bucket_brigade::checkpoint::{Account, Checkpoint};
 use bucket_brigade::clock::{Clock as _, Timestamp};
 use bucket_brigade::failure::FailureKind;
 use bucket_brigade::ledger::memory::MemoryLedger;
-use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use bucket_brigade::object::{ContentId, WorkItem};
 use bucket_brigade::pipeline::{Deadline, Ingested, Pipeline, Ports};
 
@@ -102,6 +102,16 @@ impl Ledger for AwayLedger {
     }
 
     async fn queue(&self, _: &ContentId, _: Timestamp, _: Timestamp) -> Result<bool, LedgerError> {
+        self.fails()
+    }
+
+    async fn reopen(
+        &self,
+        _: &ContentId,
+        _: &Checkpoint,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
         self.fails()
     }
 

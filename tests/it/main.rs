@@ -23,6 +23,7 @@ mod raw_listener;
 mod reconcile;
 mod reconcile_at_once;
 mod reconcile_waiting;
+mod replay;
 mod resume;
 mod round;
 mod s3_answers;

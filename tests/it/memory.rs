@@ -2,11 +2,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bucket_brigade::body::Body;
 use bucket_brigade::config::{InFlight, Sizes};
+use bucket_brigade::failure::FailureKind;
 use bucket_brigade::object::WorkItem;
 use bucket_brigade::pipeline::{Ingested, Pipeline, Ports};
 use bucket_brigade::quarantine::{Quarantine, QuarantineError};
@@ -257,5 +259,61 @@ async fn small_objects_side_by_side_take_no_more_than_large_ones() {
                 kind.len()
             );
         }
+    }
+}
+
+/// A megabyte that inflates to a thousand: stopped, and no more is held of it than of anything else.
+#[tokio::test(start_paused = true)]
+async fn b4_a_bomb_is_stopped_and_takes_no_more_memory() {
+    let in_flight = InFlight {
+        objects_max: 1,
+        small_objects_per_turn: 4,
+        requests_max: 4,
+        body_bytes_max: 4 * MIB as u32,
+    };
+    let bound = SIZES.working_bytes_max(&in_flight);
+    for is_one_line in [false, true] {
+        let mut world = world(SIZES, in_flight);
+        world.bounds.shape.json_only = false;
+        world.bounds.expansion_max.ratio = 60;
+        let line = match is_one_line {
+            true => vec![b'a'; 1 << 16],
+            false => b"{\"a\":0}\n".repeat(1 << 13),
+        };
+        let good = noise(10_000);
+        let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        for _ in 0..2_000 {
+            bomb.write_all(&line).expect("memory takes every byte");
+        }
+        let bomb = bomb.finish().expect("memory takes every byte");
+        let ratio = 2_000 * line.len() / bomb.len();
+        assert!(ratio > 500, "{ratio}");
+        let item = world.put("logs/bomb.gz", [gzip(&good), bomb].concat());
+        let ports = Ports {
+            store: Arc::clone(&world.store),
+            sink: Forgetful(Takes::Everything),
+            ledger: Arc::clone(&world.ledger),
+            quarantine: Arc::clone(&world.quarantine),
+            clock: world.clock,
+            random: crate::world::random,
+        };
+        let pipeline = Pipeline::new(ports, world.bounds.clone());
+        let deadline = world.deadline(100_000);
+        let (outcome, most) = most_held(pipeline.ingest(&item, "test", deadline)).await;
+        let Ingested::Quarantined {
+            failure, account, ..
+        } = outcome
+        else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(failure.kind, FailureKind::ExpandsTooFar);
+        assert!(failure.detail.contains("EXPANSION_MAX"), "{failure}");
+        assert!(account.holds());
+        assert!(account.records_delivered > 0, "{account:?}");
+        println!(
+            "{} bytes that inflate {ratio} times: {most} held, at most {bound}",
+            item.size.unwrap_or(0)
+        );
+        assert!(most <= bound, "{most} bytes held, at most {bound}");
     }
 }

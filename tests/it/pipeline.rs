@@ -1,5 +1,6 @@
 //! Claim, stream, deliver, settle, over ports in memory and in virtual time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bucket_brigade::checkpoint::Account;
@@ -7,13 +8,14 @@ use bucket_brigade::clock::Clock as _;
 use bucket_brigade::failure::FailureKind;
 use bucket_brigade::ledger::{Claim, Ledger as _, Owner, State};
 use bucket_brigade::object::WorkItem;
-use bucket_brigade::pipeline::Ingested;
+use bucket_brigade::pipeline::{Ingested, Pipeline, Ports};
 use bucket_brigade::quarantine::QuarantineError;
 use bucket_brigade::sink::memory::{MemorySink, Reply};
 use bucket_brigade::sink::{Answer, RefusalReason, Refusals, RetryReason};
 use bucket_brigade::store::StoreError;
 use proptest::prelude::*;
 
+use crate::troubled::{Trouble, Troubled};
 use crate::world::{BUCKET, World, gzip, lines, records};
 
 fn account(outcome: &Ingested) -> Account {
@@ -218,6 +220,34 @@ async fn o10_a_broken_part_is_read_again_and_not_the_object() {
     ));
     assert_eq!(world.store.reads(), parts + 2);
     assert_eq!(world.missing_and_extra(&records), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn o10_wherever_an_object_breaks_off_that_part_alone_is_read_again() {
+    let records = records(2_000);
+    for content in [lines(&records), gzip(&lines(&records))] {
+        for percent in [30, 60, 99] {
+            let mut world = World::new();
+            world.bounds.part_bytes = content.len().div_ceil(100) as u64;
+            let item = world.put("logs/a", content.clone());
+            let parts = (content.len() as u64).div_ceil(world.bounds.part_bytes);
+            let breaks = Trouble::Fails("read", parts * percent / 100);
+            let ports = Ports {
+                store: Arc::new(Troubled::new(&world.store, breaks)),
+                sink: Arc::clone(&world.sink),
+                ledger: Arc::clone(&world.ledger),
+                quarantine: Arc::clone(&world.quarantine),
+                clock: world.clock,
+                random: crate::world::random,
+            };
+            let pipeline = Pipeline::new(ports, world.bounds.clone());
+            let outcome = pipeline.ingest(&item, "test", world.deadline(60)).await;
+            assert!(matches!(outcome, Ingested::Settled { .. }), "{outcome:?}");
+            assert_eq!(world.missing_and_extra(&records), (0, 0));
+            // The one that broke never came to the store.
+            assert_eq!(world.store.reads(), parts, "at {percent} %");
+        }
+    }
 }
 
 /// A batch of many parts: with no request under way, nothing but the part itself says that there is work.

@@ -2,14 +2,14 @@
 
 use std::future::Future;
 
-use bucket_brigade::quarantine::Quarantine;
 use bucket_brigade::quarantine::dir::DirQuarantine;
 use bucket_brigade::quarantine::memory::MemoryQuarantine;
+use bucket_brigade::quarantine::{Entries, Entry, Quarantine};
 use bytes::Bytes;
 
 /// One empty quarantine under test, and the other side of it: who reads what was kept.
 pub trait Reader {
-    type Quarantine: Quarantine;
+    type Quarantine: Entries;
 
     fn quarantine(&self) -> &Self::Quarantine;
 
@@ -45,6 +45,73 @@ pub async fn holds(reader: &impl Reader) {
     assert_eq!(reader.read(&place).await, large);
     let place = keep(reader, "records/b/empty/0.ndjson", Bytes::new()).await;
     assert_eq!(reader.read(&place).await, "");
+
+    are_found_again(reader).await;
+}
+
+/// What is kept is listed by name, read, and removed or replaced as long as it is what was listed.
+async fn are_found_again(reader: &impl Reader) {
+    let quarantine = reader.quarantine();
+    keep(reader, "records/b/0123abcd/0-fffe-1.ndjson", "x".into()).await;
+    let listed = list(quarantine, "").await;
+    let names: Vec<&str> = listed.iter().map(|entry| entry.name.as_str()).collect();
+    // In byte order: what stands for a record that was refused again comes before what it came from.
+    let expected = [
+        "cut/b/0123abcd/0.ndjson",
+        "objects/b/0123abcd.json",
+        "records/b/0123abcd/0-fffe-1.ndjson",
+        "records/b/0123abcd/0.ndjson",
+        "records/b/empty/0.ndjson",
+        "records/b/large/0.ndjson",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(list(quarantine, "records/b/0123").await, listed[2..4]);
+    let after = quarantine
+        .list("", Some(expected[4]))
+        .await
+        .expect("listed");
+    assert_eq!(after.entries, listed[5..]);
+
+    let read = async |entry: &Entry| quarantine.read(entry).await.expect("read");
+    assert_eq!(read(&listed[2]).await, Some("x".into()));
+    assert_eq!(read(&listed[4]).await, Some("".into()));
+    let object = quarantine.object(expected[2]);
+    assert!(object.key.ends_with(expected[2]), "{object}");
+
+    // One that was kept anew since it was listed stays, and is not taken for what was listed.
+    let (fresh, stale) = (&listed[3], &listed[2]);
+    keep(reader, expected[2], "kept anew".into()).await;
+    assert_eq!(read(stale).await, None);
+    let replace = async |entry: &Entry, rest: Option<Bytes>| {
+        let replaced = quarantine.replace(entry, rest).await;
+        replaced.expect("replaced")
+    };
+    assert!(!replace(stale, None).await);
+    assert!(!replace(stale, Some("rest".into())).await);
+    let now = &list(quarantine, expected[2]).await[0];
+    assert_eq!(read(now).await, Some("kept anew".into()));
+
+    assert!(replace(fresh, Some("a rest".into())).await);
+    let now = &list(quarantine, expected[3]).await[0];
+    assert_eq!(read(now).await, Some("a rest".into()));
+    assert!(replace(now, None).await);
+    assert_eq!(list(quarantine, expected[3]).await, []);
+    assert_eq!(read(now).await, None);
+    assert!(replace(now, None).await, "what is gone is removed already");
+}
+
+async fn list(quarantine: &impl Entries, under: &str) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = quarantine.list(under, after.as_deref()).await;
+        let page = page.expect("listed");
+        entries.extend(page.entries);
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return entries,
+        }
+    }
 }
 
 async fn keep(reader: &impl Reader, name: &str, content: Bytes) -> String {

@@ -53,7 +53,9 @@ fn assemble(mut assembler: Assembler, input: &[u8], step: usize) -> Assembled {
 fn reason(error: &DecodeError) -> String {
     match error {
         DecodeError::Corrupt { reason, .. } => (*reason).to_owned(),
-        DecodeError::Truncated { .. } | DecodeError::Unsupported { .. } => error.to_string(),
+        DecodeError::Truncated { .. }
+        | DecodeError::Unsupported { .. }
+        | DecodeError::ExpandsTooFar { .. } => error.to_string(),
     }
 }
 

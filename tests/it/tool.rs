@@ -13,6 +13,7 @@ use bucket_brigade::local::s3::S3Server;
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
@@ -165,6 +166,85 @@ async fn the_demo_accounts_for_every_record_and_exits_with_0() {
     assert!(number("requests") > 10 && number("body_bytes") > 0);
     let left = std::fs::read_dir(&folder).expect("a folder").count();
     assert_eq!(left, 0, "the demo cleans up after itself");
+}
+
+/// The commands of the README, on what the demonstration leaves behind.
+#[tokio::test]
+async fn what_the_demo_leaves_in_quarantine_is_shown_replayed_and_taken_away_when_it_succeeds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut demo = brigade(&folder, &["demo", "--stay", "--json", "--seed", "7"])
+        .spawn()
+        .expect("started");
+    let mut said = BufReader::new(demo.stderr.take().expect("piped")).lines();
+    let mut exports = Vec::new();
+    let read = async {
+        while let Some(line) = said.next_line().await.expect("text") {
+            if let Some(variables) = line.strip_prefix("export ") {
+                let pairs = variables.split(' ').filter_map(|pair| pair.split_once('='));
+                exports.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+            }
+            if line.ends_with("$TOKEN_FILE") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, read)
+        .await
+        .expect("it stays");
+    let value = |wanted: &str| {
+        let found = exports.iter().find(|(name, _)| name == wanted);
+        found.expect("exported").1.as_str()
+    };
+    let replay = async |more: &[&str]| {
+        let place = ["replay", "s3://brigade-demo-quarantine/", "--json"];
+        let mut command = brigade(&folder, &[&place[..], more].concat());
+        command.envs(exports.iter().map(|(name, value)| (name, value)));
+        let output = output(&mut command).await;
+        (output.status.code(), account(&output), output)
+    };
+    let (code, there, _) = replay(&["--dry-run"]).await;
+    assert_eq!(code, Some(0), "{there}");
+    assert_eq!(there["reasons"]["gzip_truncated"]["objects"], 1);
+    assert_eq!(there["reasons"]["rejected_malformed"]["records"], 1);
+
+    let under = [
+        "--ledger",
+        value("LEDGER"),
+        "--token-file",
+        value("TOKEN_FILE"),
+    ];
+    let (code, report, _) = replay(&under).await;
+    assert_eq!(code, Some(1), "{report}");
+    assert_eq!(
+        report["reasons"]["rejected_malformed"]["records_refused"],
+        1
+    );
+    assert_eq!(report["objects_quarantined"], 1);
+
+    let elsewhere = [
+        "--only",
+        "reason=rejected_malformed",
+        "--to",
+        "stdout",
+        "--kind",
+        "http",
+    ];
+    let (code, report, output) = replay(&[&under[..2], &elsewhere].concat()).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2);
+    let (_, there, _) = replay(&["--dry-run"]).await;
+    let reasons = there["reasons"].as_object().expect("reasons");
+    assert_eq!(reasons.keys().collect::<Vec<_>>(), ["gzip_truncated"]);
+
+    signal(&demo, "INT").await;
+    let ended = tokio::time::timeout(PATIENCE, demo.wait_with_output()).await;
+    let ended = ended.expect("it ends").expect("an output");
+    // The truncated object's records were not sent a second time.
+    let account = account(&ended);
+    assert_eq!(
+        (ended.status.code(), &account["duplicates"]),
+        (Some(0), &0.into())
+    );
 }
 
 #[tokio::test]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bucket_brigade::checkpoint::{Account, Checkpoint};
 use bucket_brigade::clock::Timestamp;
 use bucket_brigade::ledger::memory::MemoryLedger;
-use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use bucket_brigade::object::{ContentId, Etag, ObjectId, WorkItem};
-use bucket_brigade::quarantine::{Quarantine, QuarantineError};
+use bucket_brigade::quarantine::{Entries, Entry, EntryPage, Quarantine, QuarantineError};
 use bucket_brigade::queue::memory::MemoryQueue;
 use bucket_brigade::queue::{QueueError, WorkQueue};
 use bucket_brigade::store::memory::MemoryStore;
@@ -211,6 +211,17 @@ impl Ledger for Troubled<MemoryLedger> {
         self.inner.queue(content, now, until).await
     }
 
+    async fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        self.gate("reopen").await?;
+        self.inner.reopen(content, checkpoint, now, until).await
+    }
+
     async fn unqueue(&self, content: &ContentId, until: Timestamp) -> Result<(), LedgerError> {
         self.gate("unqueue").await?;
         self.inner.unqueue(content, until).await
@@ -253,7 +264,12 @@ impl Store for Troubled<MemoryStore> {
         etag: &Etag,
         range: std::ops::Range<u64>,
     ) -> Result<bytes::Bytes, StoreError> {
-        self.suffer("read").await;
+        if self.suffer("read").await {
+            return Err(StoreError::Unavailable {
+                place: object.to_string(),
+                reason: "broken off".into(),
+            });
+        }
         self.inner.read(object, etag, range).await
     }
 
@@ -277,6 +293,31 @@ impl<Q: Quarantine> Quarantine for Troubled<Q> {
     async fn keep(&self, name: &str, content: bytes::Bytes) -> Result<String, QuarantineError> {
         self.suffer("keep").await;
         self.inner.keep(name, content).await
+    }
+}
+
+impl<Q: Entries> Entries for Troubled<Q> {
+    async fn list(&self, under: &str, after: Option<&str>) -> Result<EntryPage, QuarantineError> {
+        self.suffer("entries").await;
+        self.inner.list(under, after).await
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Option<bytes::Bytes>, QuarantineError> {
+        self.suffer("entry").await;
+        self.inner.read(entry).await
+    }
+
+    async fn replace(
+        &self,
+        entry: &Entry,
+        rest: Option<bytes::Bytes>,
+    ) -> Result<bool, QuarantineError> {
+        self.suffer("replace").await;
+        self.inner.replace(entry, rest).await
+    }
+
+    fn object(&self, name: &str) -> ObjectId {
+        self.inner.object(name)
     }
 }
 

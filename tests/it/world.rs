@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bucket_brigade::assemble::Limits;
 use bucket_brigade::clock::{Clock, Timestamp};
+use bucket_brigade::expansion::ExpansionMax;
 use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::ledger::{Ledger, State};
 use bucket_brigade::object::{ContentId, WorkItem};
@@ -187,6 +188,10 @@ pub fn bounds() -> Bounds {
             batch_bytes_max: 1_000,
             record_bytes_max: 500,
             level: 1,
+        },
+        expansion_max: ExpansionMax {
+            plain_bytes: 1 << 40,
+            ratio: 900,
         },
         shape: Shape {
             json_only: true,

@@ -9,6 +9,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::item::Item;
 
+pub const ABSENT: &str = "attribute_not_exists(#pk)";
+
 /// A row that can be claimed by counting one attempt, and does not get stuck by that.
 pub const CLAIMABLE: &str = "attribute_not_exists(#pk) OR (#attempts < :nearly_stuck AND (\
     #state = :queued OR (#state = :claimed AND #lease_until <= :now AND #owner <> :owner)))";
@@ -104,7 +106,7 @@ pub fn values(values: Vec<Value>) -> Option<HashMap<String, AttributeValue>> {
 /// The condition that a row still is as it was found.
 pub fn unchanged(found: Option<&Item>) -> (String, Vec<Value>) {
     let Some(found) = found else {
-        return ("attribute_not_exists(#pk)".to_owned(), Vec::new());
+        return (ABSENT.to_owned(), Vec::new());
     };
     let mut terms = Vec::new();
     let mut values = Vec::new();

@@ -85,7 +85,8 @@ pub fn described(entries: &[(String, Bytes)]) -> Vec<String> {
     lines
         .map(|(name, entry)| {
             let (reason, key) = (text(&entry["reason"]), text(&entry["source"]["key"]));
-            match entry["record"].as_u64() {
+            let record = entry["record"].as_u64();
+            match record.filter(|_| !name.contains("objects/")) {
                 Some(record) => format!("{reason}: record {record} of {key}, kept in {name}"),
                 None => format!("{reason}: {key}, kept by reference in {name}"),
             }

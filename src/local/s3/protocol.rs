@@ -220,9 +220,13 @@ impl S3 for Protocol {
         req: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let input = req.input;
-        self.shared
-            .store()
-            .delete(&input.bucket, &input.key, input.version_id.as_deref())?;
+        let condition = write_condition(input.if_match, None)?;
+        self.shared.store().delete(
+            &input.bucket,
+            &input.key,
+            input.version_id.as_deref(),
+            &condition,
+        )?;
         let mut response = S3Response::new(DeleteObjectOutput::default());
         response.status = Some(StatusCode::NO_CONTENT);
         Ok(response)
@@ -236,7 +240,12 @@ impl S3 for Protocol {
         let mut store = self.shared.store();
         let mut deleted = Vec::new();
         for object in input.delete.objects {
-            store.delete(&input.bucket, &object.key, object.version_id.as_deref())?;
+            store.delete(
+                &input.bucket,
+                &object.key,
+                object.version_id.as_deref(),
+                &WriteCondition::None,
+            )?;
             deleted.push(DeletedObject {
                 key: Some(object.key),
                 version_id: object.version_id,

@@ -100,6 +100,19 @@ pub enum WriteCondition {
     Etag(String),
 }
 
+impl WriteCondition {
+    fn check(&self, current: Option<&Object>) -> Result<(), Refusal> {
+        match (self, current) {
+            (WriteCondition::None, _) | (WriteCondition::Absent, None) => Ok(()),
+            (WriteCondition::Etag(_), None) => Err(Refusal::NoSuchKey),
+            (WriteCondition::Etag(etag), Some(current)) if *etag == current.etag => Ok(()),
+            (WriteCondition::Etag(_) | WriteCondition::Absent, Some(_)) => {
+                Err(Refusal::PreconditionFailed)
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Bucket {
     created: Timestamp,
@@ -184,15 +197,7 @@ impl Store {
         self.serial += 1;
         let serial = self.serial;
         let bucket = self.bucket_mut(bucket)?;
-        let holds = match (condition, bucket.current.get(key)) {
-            (WriteCondition::None, _) | (WriteCondition::Absent, None) => true,
-            (WriteCondition::Etag(_), None) => return Err(Refusal::NoSuchKey),
-            (WriteCondition::Absent, Some(_)) => false,
-            (WriteCondition::Etag(etag), Some(current)) => *etag == current.etag,
-        };
-        if !holds {
-            return Err(Refusal::PreconditionFailed);
-        }
+        condition.check(bucket.current.get(key).map(Arc::as_ref))?;
         let version_id = bucket.versioned.then(|| format!("{serial:032x}"));
         let object = Arc::new(Object {
             version_id,
@@ -226,14 +231,17 @@ impl Store {
             .ok_or(Refusal::NoSuchVersion)
     }
 
-    /// Removes the current object, or one version for good. What is not there is removed already.
+    /// Removes the current object, or one version for good. What is not there is removed already, but for
+    /// whoever says what should be.
     pub fn delete(
         &mut self,
         bucket: &str,
         key: &str,
         version_id: Option<&str>,
+        condition: &WriteCondition,
     ) -> Result<(), Refusal> {
         let bucket = self.bucket_mut(bucket)?;
+        condition.check(bucket.current.get(key).map(Arc::as_ref))?;
         let Some(gone) = version_id else {
             bucket.current.remove(key);
             return Ok(());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bucket_brigade::checkpoint::{Account, Checkpoint, Position, Ranges};
 use bucket_brigade::clock::Timestamp;
 use bucket_brigade::ledger::{
-    Claim, Grant, Lease, Ledger, LedgerError, Owner, Release, Row, State,
+    Claim, Grant, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row, State,
 };
 use bucket_brigade::object::{ContentId, Etag};
 use bucket_brigade::restore::{SAVED_BYTES_MAX, SavedPoint};
@@ -609,6 +609,72 @@ pub async fn queueing_answers_for_every_state<L: Ledger + 'static>(ledger: Arc<L
     assert!(!queue(403).await, "settled");
     assert!(!queue(8_999).await, "settled");
     assert!(queue(9_000).await, "settled, and past its retention");
+}
+
+pub async fn reopening_answers_for_every_state<L: Ledger + 'static>(ledger: Arc<L>) {
+    let reached = checkpoint(500, 12);
+    let reopen = async |k: &ContentId, now: u64| {
+        let reopened = ledger.reopen(k, &reached, at(now), at(now + 300)).await;
+        reopened.expect("reopen")
+    };
+    let k = content("quarantined");
+    let lease = granted(&ledger, &k, "a", at(0)).await.lease;
+    let kept = ledger.quarantine(&lease, &reached.account, "archived", "p", at(1));
+    kept.await.expect("quarantine");
+    assert_eq!(reopen(&k, 2).await, Reopened::Queued);
+    let expected = Some(State::Queued { until: at(302) });
+    assert_eq!(state(&ledger, &k, at(2)).await, expected);
+    assert_eq!(reopen(&k, 3).await, Reopened::UnderWay, "queued");
+    lost(
+        ledger
+            .settle(&lease, &reached.account, at(3), at(9_000))
+            .await,
+    );
+    let grant = granted(&ledger, &k, "b", at(4)).await;
+    assert_eq!((grant.checkpoint, grant.attempts), (reached.clone(), 1));
+    assert_eq!(grant.last_reason.as_deref(), Some("archived"));
+    assert_eq!(reopen(&k, 5).await, Reopened::UnderWay, "claimed");
+
+    // Whoever went on since the evidence was written knows more than it.
+    let further = checkpoint(900, 30);
+    let extended = ledger
+        .checkpoint(&grant.lease, &further, at(6), LEASE)
+        .await;
+    extended.expect("checkpoint");
+    assert_eq!(reopen(&k, 66).await, Reopened::Queued, "the lease ran out");
+    let grant = granted(&ledger, &k, "c", at(67)).await;
+    assert_eq!(grant.checkpoint, further);
+    let settled = ledger.settle(&grant.lease, &further.account, at(68), at(9_000));
+    settled.await.expect("settle");
+    assert_eq!(reopen(&k, 69).await, Reopened::Settled);
+    assert_eq!(state(&ledger, &k, at(69)).await, Some(State::Settled));
+
+    let k = content("absent");
+    assert_eq!(reopen(&k, 0).await, Reopened::Queued);
+    let grant = granted(&ledger, &k, "a", at(1)).await;
+    assert_eq!((grant.checkpoint, grant.attempts), (reached.clone(), 1));
+    assert_eq!(grant.last_reason, None);
+}
+
+pub async fn of_many_who_reopen_a_row_one_does<L: Ledger + 'static>(ledger: Arc<L>) {
+    let k = content("k");
+    let lease = granted(&ledger, &k, "a", at(0)).await.lease;
+    let account = Account::default();
+    let kept = ledger.quarantine(&lease, &account, "r", "p", at(1)).await;
+    kept.expect("quarantine");
+    let reopened = (0..16).map(|_| {
+        let (ledger, k) = (Arc::clone(&ledger), k.clone());
+        tokio::spawn(async move {
+            let start = Checkpoint::default();
+            ledger.reopen(&k, &start, at(2), at(300)).await
+        })
+    });
+    let answers = join_all(reopened).await;
+    let queued = answers
+        .into_iter()
+        .map(|answer| answer.expect("no panic").expect("reopen"))
+        .filter(|answer| *answer == Reopened::Queued);
+    assert_eq!(queued.count(), 1);
 }
 
 pub async fn unqueueing_lets_just_that_note_lapse<L: Ledger + 'static>(ledger: Arc<L>) {

@@ -25,6 +25,7 @@ enum Move {
     Quarantine(Lease, Account),
     Queue(ContentId, Timestamp),
     Unqueue(ContentId, Timestamp),
+    Reopen(ContentId, Checkpoint, Timestamp),
     Range(String, String),
     WriteMark(&'static str, Option<&'static str>),
     WriteMarkOnce(&'static str, &'static str),
@@ -57,6 +58,10 @@ async fn answer(ledger: &impl Ledger, step: &Move, now: Timestamp) -> String {
         }
         Move::Queue(content, until) => format!("{:?}", ledger.queue(content, now, *until).await),
         Move::Unqueue(content, until) => format!("{:?}", ledger.unqueue(content, *until).await),
+        Move::Reopen(content, checkpoint, until) => {
+            let answer = ledger.reopen(content, checkpoint, now, *until).await;
+            format!("{answer:?}")
+        }
         Move::Range(first, last) => {
             let mut rows = ledger.range("logs", first, last, now).await.expect("range");
             assert!(rows.is_sorted_by_key(|row| row.content.key.clone()));
@@ -147,6 +152,7 @@ fn a_move() -> impl Strategy<Value = Move> {
         1 => (a_lease(), account).prop_map(|(l, a)| Move::Quarantine(l, a)),
         3 => (a_content(), moment()).prop_map(|(c, u)| Move::Queue(c, u)),
         2 => (a_content(), moment()).prop_map(|(c, u)| Move::Unqueue(c, u)),
+        2 => (a_content(), a_checkpoint(), moment()).prop_map(|(c, k, u)| Move::Reopen(c, k, u)),
         2 => ("[ab/]{0,2}", "[ab/]{0,3}").prop_map(|(f, l)| Move::Range(f, l)),
         1 => (name(), prop::option::of(prop_oneof![Just("1"), Just("2")]))
             .prop_map(|(n, v)| Move::WriteMark(n, v)),
