@@ -8,7 +8,7 @@ use bucket_brigade::sink::logzio::answer_of_counts;
 use bucket_brigade::sink::{Answer, Refusals};
 use libfuzzer_sys::fuzz_target;
 
-/// The lines, an empty one, and the answer.
+// The lines, an empty one, and the answer.
 fuzz_target!(|input: &str| {
     let Some((lines, answer)) = input.split_once("\n\n") else {
         return;
