@@ -16,7 +16,6 @@ use bucket_brigade::object::{ContentId, Etag, WorkItem};
 use serde_json::{Value, json};
 
 use crate::cloudflare::cloudflare_like;
-use crate::ledger::dynamodb::create_table;
 use crate::support::aws::Aws;
 use crate::support::aws::sqs::QueueOptions;
 use crate::support::runtime_api::{Function, LambdaProcess};
@@ -45,7 +44,7 @@ impl Deployment {
             .create_queue("dead-letters", QueueOptions::default());
         aws.secrets.set_secret(SECRET, TOKEN);
         let client = aws_sdk_dynamodb::Client::new(&sdk::shared(aws.endpoint()));
-        create_table(&client, TABLE).await;
+        sdk::create_ledger_table(&client, TABLE).await;
         let listener = ListenerServer::start(Options {
             token: TOKEN.to_owned(),
             ..options
