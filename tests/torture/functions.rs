@@ -16,7 +16,7 @@ use crate::checker::{Evidence, Row};
 use crate::dice::Dice;
 use crate::endpoint::{DELIVERY_TIMEOUT, Endpoint, TOKEN};
 use crate::front::Front;
-use crate::objects::{BATCH_BYTES_MAX, Object};
+use crate::objects::{BATCH_BYTES_MAX, Object, RESTORE_INTERVAL_BYTES};
 use crate::support::aws::Aws;
 use crate::support::runtime_api::{Function, LambdaProcess};
 use crate::support::sdk;
@@ -127,6 +127,7 @@ impl World {
             .env("BATCH_BYTES_MAX", BATCH_BYTES_MAX.to_string())
             .env("RECORD_BYTES_MAX", BATCH_BYTES_MAX.to_string())
             .env("PART_BYTES", "65536")
+            .env("RESTORE_INTERVAL_BYTES", RESTORE_INTERVAL_BYTES.to_string())
             .env("REQUESTS_IN_FLIGHT_MAX", REQUESTS_IN_FLIGHT_MAX.to_string())
             .env("DELIVERY_TIMEOUT_MS", ms(DELIVERY_TIMEOUT))
             .env("DEADLINE_MARGIN_MS", "3000")

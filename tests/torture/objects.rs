@@ -11,6 +11,8 @@ use crate::dice::Dice;
 
 /// The largest batch that the processes are told to make.
 pub const BATCH_BYTES_MAX: usize = 32_768;
+/// So that objects of some hundred KB are gone on with within a gzip member, as large ones are.
+pub const RESTORE_INTERVAL_BYTES: usize = 100_000;
 
 #[derive(Clone, Debug)]
 pub struct Object {

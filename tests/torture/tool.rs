@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::checker::{Evidence, Row};
 use crate::dice::Dice;
 use crate::endpoint::{DELIVERY_TIMEOUT, Endpoint, TOKEN};
-use crate::objects::{BATCH_BYTES_MAX, Object};
+use crate::objects::{BATCH_BYTES_MAX, Object, RESTORE_INTERVAL_BYTES};
 use crate::support::sdk;
 use crate::tally::Tally;
 
@@ -73,6 +73,7 @@ impl World {
             .env("BATCH_BYTES_MAX", BATCH_BYTES_MAX.to_string())
             .env("RECORD_BYTES_MAX", BATCH_BYTES_MAX.to_string())
             .env("PART_BYTES", "65536")
+            .env("RESTORE_INTERVAL_BYTES", RESTORE_INTERVAL_BYTES.to_string())
             .env(
                 "DELIVERY_TIMEOUT_MS",
                 DELIVERY_TIMEOUT.as_millis().to_string(),
