@@ -81,7 +81,7 @@ scale-model: ## Say what a number of objects a day takes, and costs: make scale-
 
 ## Before a commit
 
-.PHONY: check template deny encoders fuzz e2e e2e-deployed e2e-moto
+.PHONY: check template deny encoders fuzz torture e2e e2e-deployed e2e-moto
 check: lint test template ## Everything that must hold before a commit: lint, test, template
 
 template: $(VENV)/sam/.done ## Lint the SAM template
@@ -107,6 +107,13 @@ fuzz: target/tools/bin/cargo-fuzz ## Look for inputs that break what reads other
 		PATH="$(CURDIR)/target/tools/bin:$$PATH" ASAN_OPTIONS=detect_odr_violation=0 $(CARGO) +nightly fuzz run \
 		--target-dir target/fuzz $(target) fuzz/corpus/$(target) fuzz/seeds/$(target) $(if $(filter events,$(target)),events) -- \
 		-max_total_time=$(SECONDS) -max_len=8192 -len_control=0 &&) true
+
+# The seed of a run is the first line that it prints.
+MINUTES ?= 3
+SEED ?=
+torture: $(VENV)/moto/.done ## Kill functions and tool at random, and account for every record: make torture [MINUTES=3] [SEED=7]
+	$(PYTHON) tests/e2e/with_moto.py $(VENV)/moto -- $(CARGO) test --quiet --locked --features local --test torture -- \
+		--minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 target/tools/bin/cargo-fuzz:
 	$(CARGO) install --locked --root target/tools --version $(CARGO_FUZZ) cargo-fuzz

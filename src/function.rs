@@ -1,9 +1,15 @@
 //! What the two functions share: from settings to ports, and from Lambda's terms to ours.
 
+use std::future::Future;
 use std::process::ExitCode;
 
-use lambda_runtime::{Context, Diagnostic};
+use lambda_runtime::layers::TracingLayer;
+use lambda_runtime::tower::layer::layer_fn;
+use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation, Runtime, Service};
 use rustls::ClientConfig;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tokio::sync::watch;
 
 use crate::assemble::Limits;
 use crate::aws::secrets::AwsTokenSource;
@@ -109,6 +115,62 @@ pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
         attempts_max: config.attempts_max.get(),
         retention: config.retention,
     }
+}
+
+/// Serves invocations until the process is asked to end by SIGTERM: then `stop` is called, which has to let
+/// the invocation under way end soon, its answer is given, and this returns.
+///
+/// Lambda sends SIGTERM only where an extension is registered, and kills the process at most 2 seconds
+/// later (Lambda Developer Guide, "Shutdown phase"); an emulator or a container may send it at any time.
+pub async fn serve<F>(handler: F, stop: impl FnOnce()) -> Result<(), StartError>
+where
+    F: Service<LambdaEvent<Box<RawValue>>, Response = Value, Error = Diagnostic>,
+    F::Future: Future<Output = Result<Value, Diagnostic>>,
+{
+    let busy = watch::Sender::new(false);
+    // Around all of it, so that it ends when the answer has been given.
+    let watched = layer_fn(|mut answer| {
+        let busy = busy.clone();
+        lambda_runtime::service_fn(move |invocation: LambdaInvocation| {
+            busy.send_replace(true);
+            let answered = Service::call(&mut answer, invocation);
+            let busy = busy.clone();
+            async move {
+                let answered = answered.await;
+                busy.send_replace(false);
+                answered
+            }
+        })
+    });
+    let serving = Runtime::new(handler)
+        .layer(TracingLayer::new())
+        .layer(watched)
+        .run();
+    let ended = async {
+        terminated().await?;
+        tracing::info!("asked to end: finishing what is in flight");
+        stop();
+        // An error would say that the sender is gone, and it is ours.
+        let _ = busy.subscribe().wait_for(|busy| !busy).await;
+        Ok(())
+    };
+    tokio::select! {
+        served = serving => served.map_err(StartError::because),
+        ended = ended => ended,
+    }
+}
+
+#[cfg(unix)]
+async fn terminated() -> Result<(), StartError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signal = signal(SignalKind::terminate()).map_err(StartError::because)?;
+    signal.recv().await;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+async fn terminated() -> Result<(), StartError> {
+    std::future::pending().await
 }
 
 /// When an invocation has to stop: a margin before Lambda's own deadline, of which the ledger may use

@@ -37,6 +37,7 @@ async fn run() -> Result<(), StartError> {
     start_logging(settings.config.log_format, settings.config.log_level);
     let handler = Arc::new(handler(&settings).await?);
     let config = Arc::new(settings.config);
+    let pipeline = Arc::clone(&handler.pipeline);
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let (handler, config) = (Arc::clone(&handler), Arc::clone(&config));
         async move {
@@ -54,9 +55,7 @@ async fn run() -> Result<(), StartError> {
             }
         }
     });
-    lambda_runtime::run(service)
-        .await
-        .map_err(StartError::because)
+    function::serve(service, || pipeline.stop()).await
 }
 
 async fn handler(settings: &IngestConfig) -> Result<Handler, StartError> {

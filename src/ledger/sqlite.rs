@@ -7,11 +7,14 @@
 
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
+use std::{fs, io, thread};
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, named_params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, named_params,
+};
 
 use super::attributes::{Attributes, COUNT_NAMES, account, counts, unreadable};
 use super::row::{self, Decision, StoredRow};
@@ -83,48 +86,74 @@ ORDER BY key, etag, size";
 /// millisecond, but an fsync or another process's lock may take longer than deliveries should stand
 /// still.
 #[derive(Clone, Debug)]
-pub struct SqliteLedger(Arc<Mutex<Connection>>);
+pub struct SqliteLedger {
+    connection: Arc<Mutex<Connection>>,
+    /// Where it is, for whoever reads of a failure.
+    place: Arc<str>,
+    /// Whether it was logged that the file cannot be used now.
+    is_told: Arc<AtomicBool>,
+}
 
 impl SqliteLedger {
-    /// Opens the file, or makes it.
+    /// Opens the file, or makes it if there is none.
+    ///
+    /// A file that is empty, cut off or damaged is refused and left as it is: a new ledger in its place
+    /// would have everything sent again. So a new one is made whole under another name before it gets its
+    /// own, and no process that is killed meanwhile leaves an empty one behind. Every failure, of this and of
+    /// any move, names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
-        Self::with(Connection::open(path).map_err(failure)?)
+        let path = path.as_ref();
+        let place = path.display().to_string();
+        let opened = make_if_absent(path).and_then(|()| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            prepared(Connection::open_with_flags(path, flags).map_err(failure)?)
+        });
+        let connection = opened.map_err(|error| at(&place, error))?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            place: place.into(),
+            is_told: Arc::default(),
+        })
     }
 
     /// A ledger that forgets everything when its last clone is dropped.
     pub fn in_memory() -> Result<Self, LedgerError> {
-        Self::with(Connection::open_in_memory().map_err(failure)?)
-    }
-
-    fn with(mut connection: Connection) -> Result<Self, LedgerError> {
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failure)?;
-        let mut attempts = 0;
-        while let Err(error) = prepare(&mut connection) {
-            attempts += 1;
-            if attempts == OPEN_ATTEMPTS_MAX || !matches!(error, LedgerError::Unavailable { .. }) {
-                return Err(error);
-            }
-            thread::sleep(OPEN_PAUSE);
-        }
-        Ok(Self(Arc::new(Mutex::new(connection))))
+        let connection = prepared(Connection::open_in_memory().map_err(failure)?)?;
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+            place: "in memory".into(),
+            is_told: Arc::default(),
+        })
     }
 
     async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let connection = Arc::clone(&self.0);
+        let connection = Arc::clone(&self.connection);
         let done = tokio::task::spawn_blocking(move || {
             // What a panicking thread left open was rolled back.
             work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
         });
         match done.await {
-            Ok(answer) => answer,
+            Ok(answer) => self.told(answer.map_err(|error| at(&self.place, error))),
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             Err(_) => Err(LedgerError::Unavailable {
                 reason: "the process is stopping".to_owned(),
             }),
         }
+    }
+
+    /// Says when the file begins to be of no use: moves are repeated for as long as there is patience,
+    /// and a disk that is full is for a person to see to.
+    fn told<T>(&self, answer: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let is_away = matches!(answer, Err(LedgerError::Unavailable { .. }));
+        if !self.is_told.swap(is_away, Ordering::Relaxed)
+            && let Err(error @ LedgerError::Unavailable { .. }) = &answer
+        {
+            tracing::error!(%error, "tried again until it can be written");
+        }
+        answer
     }
 
     async fn apply<T: Send + 'static>(
@@ -328,6 +357,77 @@ impl Ledger for SqliteLedger {
     }
 }
 
+/// What is to be said of a file that is no ledger any more.
+const WHAT_TO_DO: &str = "restore a copy of it, or move it away with its -wal and -shm to begin a new \
+                          ledger, which has everything sent again";
+
+/// Makes sure that there is a file which is not empty. Of any number of processes one makes it.
+fn make_if_absent(path: &Path) -> Result<(), LedgerError> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_file() && found.len() == 0 => {
+            return Err(LedgerError::Refused {
+                reason: format!("the file is empty: {WHAT_TO_DO}"),
+            });
+        }
+        Ok(_) => return Ok(()),
+        // Opening it will say better what is wrong.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => {}
+    }
+    let mut unfinished = path.as_os_str().to_owned();
+    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()));
+    unfinished.push(format!(
+        ".{:016x}.tmp",
+        random.map_err(|error| unmade(&error))?
+    ));
+    let unfinished = Path::new(&unfinished);
+    let made = prepared(Connection::open(unfinished).map_err(failure)?)
+        // Closing it moves what is in its write-ahead log into the file itself.
+        .and_then(|connection| connection.close().map_err(|(_, error)| failure(error)));
+    let named = made.and_then(|()| match fs::hard_link(unfinished, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Not every file system has hard links.
+        Err(_) => fs::rename(unfinished, path).map_err(|error| unmade(&error)),
+        Ok(()) => Ok(()),
+    });
+    // What went wrong first is what is reported.
+    let _ = fs::remove_file(unfinished);
+    named
+}
+
+fn unmade(error: &io::Error) -> LedgerError {
+    LedgerError::Refused {
+        reason: format!("cannot make it: {error}"),
+    }
+}
+
+/// A connection to a ledger of this schema.
+fn prepared(mut connection: Connection) -> Result<Connection, LedgerError> {
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(failure)?;
+    let mut attempts = 0;
+    while let Err(error) = prepare(&mut connection) {
+        attempts += 1;
+        if attempts == OPEN_ATTEMPTS_MAX || !matches!(error, LedgerError::Unavailable { .. }) {
+            return Err(error);
+        }
+        thread::sleep(OPEN_PAUSE);
+    }
+    Ok(connection)
+}
+
+/// The same failure, with the file that it is about.
+fn at(place: &str, error: LedgerError) -> LedgerError {
+    match error {
+        LedgerError::Unavailable { reason } => LedgerError::Unavailable {
+            reason: format!("{place}: {reason}"),
+        },
+        LedgerError::Refused { reason } => LedgerError::Refused {
+            reason: format!("{place}: {reason}"),
+        },
+        LedgerError::LeaseLost { .. } | LedgerError::CheckpointBehind { .. } => error,
+    }
+}
+
 /// Makes a new file a ledger, and makes sure that an old one is one of this schema.
 fn prepare(connection: &mut Connection) -> Result<(), LedgerError> {
     connection
@@ -485,6 +585,72 @@ fn failure(error: rusqlite::Error) -> LedgerError {
             | ErrorCode::OutOfMemory
             | ErrorCode::SystemIoFailure,
         ) => LedgerError::Unavailable { reason },
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => LedgerError::Refused {
+            reason: format!("{reason}: {WHAT_TO_DO}"),
+        },
         Some(_) | None => LedgerError::Refused { reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(60);
+
+    fn at_second(second: u64) -> Timestamp {
+        Timestamp::from_secs(second)
+    }
+
+    fn content(number: u32) -> ContentId {
+        ContentId {
+            bucket: "logs".to_owned(),
+            key: format!("{number:0400}"),
+            etag: Etag::from("e"),
+            size: 1,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_unavailable_by_the_name_of_the_file_and_goes_on_when_there_is_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("brigade.ledger");
+        let ledger = SqliteLedger::open(&path).expect("open");
+        let pages = |most: u32| {
+            let connection = ledger.connection.lock().expect("whole");
+            connection
+                .query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))
+                .expect("a limit");
+        };
+        let owner = Owner::new("a", 1);
+        let mut granted = Vec::new();
+        pages(8);
+        let error = loop {
+            let next = content(granted.len() as u32);
+            match ledger.claim(&next, &owner, at_second(0), LEASE).await {
+                Ok(Claim::Granted(grant)) => granted.push(grant),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => break error,
+            }
+            assert!(granted.len() < 10_000, "it never fills up");
+        };
+        assert!(
+            matches!(error, LedgerError::Unavailable { .. }),
+            "{error:?}"
+        );
+        let said = error.to_string();
+        assert!(
+            said.contains("brigade.ledger") && said.contains("full"),
+            "{said}"
+        );
+
+        pages(1_000);
+        let next = content(granted.len() as u32);
+        let claimed = ledger.claim(&next, &owner, at_second(1), LEASE).await;
+        assert!(matches!(claimed, Ok(Claim::Granted(_))), "{claimed:?}");
+        for grant in granted {
+            let renewed = ledger.renew(&grant.lease, at_second(1), LEASE).await;
+            renewed.expect("what was granted stands");
+        }
     }
 }

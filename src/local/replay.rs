@@ -155,9 +155,7 @@ pub async fn replay(args: &ReplayArgs, stop: Stop) -> Result<Outcome, ToolError>
         (Some(_), None) => Err(ToolError::usage("--table needs a region: give --region")),
         (None, _) => {
             bounds.retention = RETENTION;
-            let ledger = SqliteLedger::open(&args.ledger).map_err(|error| {
-                ToolError::Usage(format!("cannot use {}: {error}", args.ledger.display()))
-            })?;
+            let ledger = SqliteLedger::open(&args.ledger).map_err(ToolError::usage)?;
             work.run(Arc::new(ledger), bounds, crew, stop).await
         }
     }

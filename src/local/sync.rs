@@ -115,9 +115,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     let config = args.work.pace.config(kind, args.since.as_deref())?;
     let aws = args.store.aws(&tls).await?;
     let keep = args.work.keep(Some(&aws), Some(&watched))?;
-    let ledger = SqliteLedger::open(&args.ledger).map_err(|error| {
-        ToolError::Usage(format!("cannot use {}: {error}", args.ledger.display()))
-    })?;
+    let ledger = SqliteLedger::open(&args.ledger).map_err(ToolError::usage)?;
 
     let mut bounds = function::bounds(&config, kind);
     bounds.add_source_field |= args.endpoint.add_source_field;

@@ -16,7 +16,6 @@ use bucket_brigade::object::{ContentId, Etag, WorkItem};
 use serde_json::{Value, json};
 
 use crate::cloudflare::cloudflare_like;
-use crate::ledger::dynamodb::create_table;
 use crate::support::aws::Aws;
 use crate::support::aws::sqs::QueueOptions;
 use crate::support::runtime_api::{Function, LambdaProcess};
@@ -29,14 +28,14 @@ const TOKEN: &str = "s3cr3t-t0ken/with+odd=characters";
 const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:token-AbCdEf";
 
 /// AWS, an endpoint, and the functions between them.
-struct Deployment {
-    aws: Aws,
-    listener: ListenerServer,
+pub struct Deployment {
+    pub aws: Aws,
+    pub listener: ListenerServer,
     ledger: DynamoLedger,
 }
 
 impl Deployment {
-    async fn new(options: Options) -> Self {
+    pub async fn new(options: Options) -> Self {
         let aws = Aws::start().await;
         aws.s3.create_bucket(BUCKET).expect("a bucket");
         aws.s3.create_bucket("quarantine").expect("a bucket");
@@ -45,7 +44,7 @@ impl Deployment {
             .create_queue("dead-letters", QueueOptions::default());
         aws.secrets.set_secret(SECRET, TOKEN);
         let client = aws_sdk_dynamodb::Client::new(&sdk::shared(aws.endpoint()));
-        create_table(&client, TABLE).await;
+        sdk::create_ledger_table(&client, TABLE).await;
         let listener = ListenerServer::start(Options {
             token: TOKEN.to_owned(),
             ..options
@@ -59,7 +58,7 @@ impl Deployment {
         }
     }
 
-    fn function(&self, binary: &str, timeout: Duration) -> Function {
+    pub fn function(&self, binary: &str, timeout: Duration) -> Function {
         Function::new(binary, timeout)
             .env("AWS_ENDPOINT_URL", self.aws.endpoint().as_str())
             .env("AWS_REGION", "us-east-1")
@@ -78,11 +77,11 @@ impl Deployment {
             .env("DEADLINE_MARGIN_MS", "1000")
     }
 
-    fn ingest(&self, timeout: Duration) -> LambdaProcess {
+    pub fn ingest(&self, timeout: Duration) -> LambdaProcess {
         LambdaProcess::new(self.function(env!("CARGO_BIN_EXE_ingest"), timeout))
     }
 
-    fn put(&self, key: &str, content: Vec<u8>) -> ContentId {
+    pub fn put(&self, key: &str, content: Vec<u8>) -> ContentId {
         let size = content.len() as u64;
         let object = self.aws.s3.put(BUCKET, key, content).expect("put");
         ContentId {
@@ -93,7 +92,7 @@ impl Deployment {
         }
     }
 
-    async fn state(&self, content: &ContentId) -> Option<State> {
+    pub async fn state(&self, content: &ContentId) -> Option<State> {
         let now = SystemClock.now();
         let rows = self
             .ledger
@@ -123,18 +122,18 @@ impl Deployment {
     }
 }
 
-fn by_ray_id() -> Options {
+pub fn by_ray_id() -> Options {
     Options {
         identity: Identity::Field("RayID".to_owned()),
         ..Options::default()
     }
 }
 
-fn item(content: &ContentId) -> Vec<u8> {
+pub fn item(content: &ContentId) -> Vec<u8> {
     serde_json::to_vec(&WorkItem::from(content.clone())).expect("JSON")
 }
 
-fn sqs_event(bodies: &[Vec<u8>]) -> Vec<u8> {
+pub fn sqs_event(bodies: &[Vec<u8>]) -> Vec<u8> {
     let messages: Vec<Value> = bodies
         .iter()
         .enumerate()
@@ -152,7 +151,7 @@ fn sqs_event(bodies: &[Vec<u8>]) -> Vec<u8> {
     json!({ "Records": messages }).to_string().into_bytes()
 }
 
-fn failed(answer: &Value) -> Vec<&str> {
+pub fn failed(answer: &Value) -> Vec<&str> {
     let failures = answer["batchItemFailures"]
         .as_array()
         .expect("an answer to messages");

@@ -3,6 +3,8 @@
 #[cfg(feature = "local")]
 pub mod aws;
 #[cfg(feature = "local")]
+pub mod gate;
+#[cfg(feature = "local")]
 pub mod runtime_api;
 #[cfg(feature = "local")]
 pub mod sdk;

@@ -2,10 +2,10 @@
 #![cfg(feature = "local")]
 
 use std::io::Write;
-use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use bucket_brigade::checkpoint::Checkpoint;
 use bucket_brigade::local::listener::answer::Answer;
 use bucket_brigade::local::listener::body::RecordId;
 use bucket_brigade::local::listener::{ListenerServer, Options};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 
 const TOKEN: &str = "tool-test-s3cr3t-token";
 /// Far more than anything here takes, on a machine that does much else at once.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
@@ -28,7 +28,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 }
 
 /// Records `{"n":…}` of about a hundred bytes each, a line each.
-fn records(numbers: std::ops::Range<u64>) -> Vec<String> {
+pub fn records(numbers: std::ops::Range<u64>) -> Vec<String> {
     let padding = "x".repeat(80);
     numbers
         .map(|number| format!("{{\"n\":{number},\"padding\":\"{padding}\"}}"))
@@ -42,7 +42,7 @@ fn lines(records: &[String]) -> Vec<u8> {
         .collect()
 }
 
-fn ids(records: &[String]) -> impl Iterator<Item = RecordId> {
+pub fn ids(records: &[String]) -> impl Iterator<Item = RecordId> {
     records.iter().map(|record| RecordId::of(record.as_bytes()))
 }
 
@@ -66,20 +66,20 @@ fn brigade(folder: &TempDir, arguments: &[&str]) -> Command {
     command
 }
 
-async fn output(command: &mut Command) -> Output {
+pub async fn output(command: &mut Command) -> Output {
     let output = tokio::time::timeout(PATIENCE, command.output()).await;
     output.expect("it ends").expect("it starts")
 }
 
 /// The last line of standard output, which is the account.
-fn account(output: &Output) -> Value {
+pub fn account(output: &Output) -> Value {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let last = stdout.lines().last();
     let last = last.unwrap_or_else(|| panic!("no output, but: {}", stderr(output)));
     serde_json::from_str(last).expect("the last line is JSON")
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -92,7 +92,7 @@ async fn listener() -> ListenerServer {
 }
 
 /// Waits until `reached`, as long as is sensible for `limit`.
-async fn until(limit: Duration, what: &str, reached: impl Fn() -> bool) {
+pub async fn until(limit: Duration, what: &str, reached: impl Fn() -> bool) {
     let deadline = Instant::now() + limit;
     while !reached() {
         assert!(Instant::now() < deadline, "{what}: not within {limit:?}");
@@ -101,14 +101,14 @@ async fn until(limit: Duration, what: &str, reached: impl Fn() -> bool) {
 }
 
 /// A bucket on loopback, and the arguments that sync it to a listener.
-struct Sync {
-    s3: S3Server,
-    listener: ListenerServer,
-    folder: TempDir,
+pub struct Sync {
+    pub s3: S3Server,
+    pub listener: ListenerServer,
+    pub folder: TempDir,
 }
 
 impl Sync {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let s3 = S3Server::start().await.expect("a server");
         s3.create_bucket("logs").expect("a bucket");
         Self {
@@ -118,7 +118,7 @@ impl Sync {
         }
     }
 
-    fn command(&self, more: &[&str]) -> Command {
+    pub fn command(&self, more: &[&str]) -> Command {
         let (to, store) = (self.listener.url().as_str(), self.s3.endpoint().as_str());
         let mut arguments = vec!["sync", "s3://logs/in/", "--to", to, "--endpoint-url", store];
         arguments.push("--json");
@@ -130,7 +130,7 @@ impl Sync {
         command
     }
 
-    fn put(&self, key: &str, records: &[String]) {
+    pub fn put(&self, key: &str, records: &[String]) {
         self.s3
             .put("logs", key, gzip(&lines(records)))
             .expect("put");
@@ -465,6 +465,16 @@ async fn sync_killed_in_mid_object_loses_nothing_and_doubles_at_most_what_was_in
 
 #[tokio::test]
 async fn sync_stopped_in_mid_object_sends_nothing_twice() {
+    stop_in_mid_object_with("INT").await;
+}
+
+#[tokio::test]
+async fn sync_terminated_in_mid_object_sends_nothing_twice() {
+    stop_in_mid_object_with("TERM").await;
+}
+
+/// Stops a sync, looks at what it left behind, and lets another one go on.
+async fn stop_in_mid_object_with(name: &str) {
     let sync = Sync::start().await;
     let records = records(0..20_000);
     sync.put("in/big.gz", &records);
@@ -474,7 +484,7 @@ async fn sync_stopped_in_mid_object_sends_nothing_twice() {
         sync.listener.counts().records > 4_000
     })
     .await;
-    signal(&stopped, "INT").await;
+    signal(&stopped, name).await;
     let stopped = tokio::time::timeout(PATIENCE, stopped.wait_with_output()).await;
     let stopped = stopped.expect("it ends").expect("an output");
     assert_eq!(stopped.status.code(), Some(1), "{}", stderr(&stopped));
@@ -485,6 +495,20 @@ async fn sync_stopped_in_mid_object_sends_nothing_twice() {
         stderr(&stopped)
     );
 
+    let ledger = rusqlite::Connection::open(sync.folder.path().join("brigade.ledger"));
+    let (state, checkpoint): (String, String) = ledger
+        .and_then(|ledger| {
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            ledger.query_row("SELECT state, checkpoint FROM rows", [], row)
+        })
+        .expect("one row");
+    assert_eq!(state, "queued", "the lease was given back");
+    let checkpoint: Checkpoint = serde_json::from_str(&checkpoint).expect("a checkpoint");
+    assert_eq!(
+        checkpoint.account.records_delivered,
+        sync.listener.counts().records
+    );
+
     sync.listener.set_delay(Duration::ZERO);
     let again = output(&mut sync.command(&[])).await;
     assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
@@ -492,11 +516,6 @@ async fn sync_stopped_in_mid_object_sends_nothing_twice() {
     assert_eq!(
         (received.missing(ids(&records)), received.duplicates()),
         (0, 0)
-    );
-    assert!(
-        Path::new(sync.folder.path())
-            .join("brigade.ledger")
-            .exists()
     );
 }
 
@@ -528,7 +547,7 @@ async fn sync_stopped_while_the_endpoint_is_out_of_order_ends_soon_and_goes_on_l
     );
 }
 
-async fn signal(child: &Child, name: &str) {
+pub async fn signal(child: &Child, name: &str) {
     let id = child.id().expect("it runs").to_string();
     let kill = Command::new("kill")
         .args([&format!("-{name}"), &id])

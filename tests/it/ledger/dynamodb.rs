@@ -5,21 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
-};
 use bucket_brigade::ledger::dynamodb::DynamoLedger;
 use url::Url;
 
 use bucket_brigade::aws::http::SdkHttpClient;
 use bucket_brigade::tls;
 
+use crate::support::sdk::create_ledger_table;
+
 /// An empty ledger in a new table.
 pub async fn ledger() -> DynamoLedger {
     let client = client(&endpoint());
     let table = new_table_name();
-    create_table(&client, &table).await;
+    create_ledger_table(&client, &table).await;
     DynamoLedger::new(client, table)
 }
 
@@ -81,49 +79,6 @@ pub fn new_table_name() -> String {
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let random = getrandom::u64().expect("random bits");
     format!("ledger-{number}-{random:016x}")
-}
-
-/// The table as the template makes it, but for TTL, which no local AWS acts on.
-pub async fn create_table(client: &Client, table: &str) {
-    let attribute = |name: &str, kind| {
-        AttributeDefinition::builder()
-            .attribute_name(name)
-            .attribute_type(kind)
-            .build()
-            .expect("complete")
-    };
-    let key = |name: &str, kind| {
-        KeySchemaElement::builder()
-            .attribute_name(name)
-            .key_type(kind)
-            .build()
-            .expect("complete")
-    };
-    let by_state = GlobalSecondaryIndex::builder()
-        .index_name("by_state")
-        .key_schema(key("state_index", KeyType::Hash))
-        .key_schema(key("changed_at", KeyType::Range))
-        .projection(
-            Projection::builder()
-                .projection_type(ProjectionType::All)
-                .build(),
-        )
-        .build()
-        .expect("complete");
-    client
-        .create_table()
-        .table_name(table)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("pk", ScalarAttributeType::S))
-        .attribute_definitions(attribute("sk", ScalarAttributeType::B))
-        .attribute_definitions(attribute("state_index", ScalarAttributeType::S))
-        .attribute_definitions(attribute("changed_at", ScalarAttributeType::N))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
-        .global_secondary_indexes(by_state)
-        .send()
-        .await
-        .expect("create the table");
 }
 
 mod failures {

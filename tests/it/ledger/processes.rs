@@ -139,8 +139,10 @@ async fn a_row_that_cannot_be_read_is_refused_by_name() {
             .expect("damage");
         let claimed = ledger.claim(&k, &owner("a"), at(0), LEASE).await;
         let error = claimed.expect_err(attribute).to_string();
-        let expected =
-            format!("ledger refused: the row of s3://logs/k has no readable {attribute}");
+        let expected = format!(
+            "ledger refused: {}: the row of s3://logs/k has no readable {attribute}",
+            path.display()
+        );
         assert_eq!(error, expected);
         if attribute == "checkpoint" {
             let whole = format!(

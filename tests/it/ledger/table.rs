@@ -17,7 +17,8 @@ use bucket_brigade::ledger::dynamodb::{DynamoLedger, STUCK, STUCK_ATTEMPTS};
 use bucket_brigade::ledger::{Claim, Lease, Ledger, Release};
 
 use super::contract::{LEASE, at, checkpoint, content, owner};
-use super::dynamodb::{client, create_table, endpoint, http_client, new_table_name};
+use super::dynamodb::{client, endpoint, http_client, new_table_name};
+use crate::support::sdk::create_ledger_table;
 
 /// Counts what is sent.
 #[derive(Debug, Clone)]
@@ -63,7 +64,7 @@ impl Table {
     async fn new() -> Self {
         let client = client(&endpoint());
         let name = new_table_name();
-        create_table(&client, &name).await;
+        create_ledger_table(&client, &name).await;
         let sent = Arc::new(AtomicU64::new(0));
         let counted = client
             .config()

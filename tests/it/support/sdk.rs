@@ -2,6 +2,10 @@
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
+    ProjectionType, ScalarAttributeType,
+};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Region};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
@@ -34,4 +38,47 @@ pub fn shared(endpoint: &Url) -> aws_types::SdkConfig {
         .time_source(SystemTimeSource::new())
         .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
         .build()
+}
+
+/// The ledger's table as the template makes it, but for TTL, which no local AWS acts on.
+pub async fn create_ledger_table(client: &aws_sdk_dynamodb::Client, table: &str) {
+    let attribute = |name: &str, kind| {
+        AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(kind)
+            .build()
+            .expect("complete")
+    };
+    let key = |name: &str, kind| {
+        KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind)
+            .build()
+            .expect("complete")
+    };
+    let by_state = GlobalSecondaryIndex::builder()
+        .index_name("by_state")
+        .key_schema(key("state_index", KeyType::Hash))
+        .key_schema(key("changed_at", KeyType::Range))
+        .projection(
+            Projection::builder()
+                .projection_type(ProjectionType::All)
+                .build(),
+        )
+        .build()
+        .expect("complete");
+    client
+        .create_table()
+        .table_name(table)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(attribute("pk", ScalarAttributeType::S))
+        .attribute_definitions(attribute("sk", ScalarAttributeType::B))
+        .attribute_definitions(attribute("state_index", ScalarAttributeType::S))
+        .attribute_definitions(attribute("changed_at", ScalarAttributeType::N))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .global_secondary_indexes(by_state)
+        .send()
+        .await
+        .expect("create the table");
 }

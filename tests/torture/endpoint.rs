@@ -1,0 +1,227 @@
+//! The flaky endpoint: in front of a listener that checks what it is sent, it refuses, delays, breaks off,
+//! and loses answers, and it keeps an account of every record that was taken.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bucket_brigade::local::listener::body::{Scrutiny, decoded, judged};
+use bucket_brigade::local::listener::{BODY_BYTES_MAX, LINE_BYTES_MAX, ListenerServer, Options};
+use bucket_brigade::local::loopback::{Connection, Loopback, Serving};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use url::Url;
+
+use crate::dice::Dice;
+use crate::objects::identity;
+
+pub const TOKEN: &str = "t0rture-s3cr3t/with+odd=characters";
+/// What no process may write: the token, however it is escaped.
+pub const SECRETS: [&str; 2] = [TOKEN, "t0rture-s3cr3t"];
+/// How long the processes wait for an answer.
+pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
+/// An answer that takes longer may reach nobody: less than the time-out, for the request was on its way
+/// before it was seen here.
+const LATE: Duration = Duration::from_millis(2_500);
+
+/// What was taken, and what it was answered.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// How often each record of an object was taken.
+    pub times: BTreeMap<u32, Vec<u32>>,
+    /// Records of an object that were taken and whose answer was lost, each time.
+    pub unheard: BTreeMap<u32, u64>,
+    /// Lines that no object holds.
+    pub strangers: u64,
+    pub answers: BTreeMap<&'static str, u64>,
+}
+
+impl Taken {
+    /// Answers that were lost although records were taken.
+    pub fn answers_lost(&self) -> u64 {
+        let count = |name| self.answers.get(name).copied().unwrap_or(0);
+        count("lost") + count("late")
+    }
+
+    fn keep(&mut self, plain: &[u8], fate: &'static str) {
+        let is_unheard = matches!(fate, "lost" | "late");
+        for line in judged(plain, LINE_BYTES_MAX, Scrutiny::Parse).good {
+            let Some((object, index)) = identity(line) else {
+                self.strangers += 1;
+                continue;
+            };
+            let times = self.times.entry(object).or_default();
+            let index = index as usize;
+            if times.len() <= index {
+                times.resize(index + 1, 0);
+            }
+            times[index] += 1;
+            if is_unheard {
+                *self.unheard.entry(object).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Passed,
+    Slow(Duration),
+    /// Taken, and the connection ends without a word.
+    Lost,
+    Refused(u16),
+    /// Broken off before it is read.
+    Reset,
+}
+
+pub struct Endpoint {
+    pub listener: ListenerServer,
+    pub url: Url,
+    shared: Arc<Shared>,
+    _serving: Serving,
+}
+
+struct Shared {
+    client: reqwest::Client,
+    listener: Url,
+    dice: Mutex<Dice>,
+    is_calm: AtomicBool,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no answer")]
+struct NoAnswer;
+
+impl Endpoint {
+    pub async fn start(client: reqwest::Client, dice: Dice) -> Self {
+        let options = Options {
+            token: TOKEN.to_owned(),
+            ..Options::default()
+        };
+        let listener = ListenerServer::start(options).await.expect("a listener");
+        let loopback = Loopback::bind().await.expect("a port");
+        let url = Url::parse(&format!("http://{}", loopback.address())).expect("a URL");
+        let shared = Arc::new(Shared {
+            client,
+            listener: listener.url().clone(),
+            dice: Mutex::new(dice),
+            is_calm: AtomicBool::new(false),
+            taken: Mutex::default(),
+        });
+        let answering = Arc::clone(&shared);
+        let serving = loopback.serve(move |request| {
+            let shared = Arc::clone(&answering);
+            async move { shared.answer(request).await }
+        });
+        Self {
+            listener,
+            url,
+            shared,
+            _serving: serving,
+        }
+    }
+
+    /// From now on every request passes.
+    pub fn calm_down(&self) {
+        self.shared.is_calm.store(true, Ordering::Relaxed);
+    }
+
+    pub fn taken(&self) -> Taken {
+        self.shared.taken.lock().expect("whole").clone()
+    }
+}
+
+impl Shared {
+    fn fate(&self) -> Fate {
+        let mut dice = self.dice.lock().expect("whole");
+        if self.is_calm.load(Ordering::Relaxed) {
+            return Fate::Passed;
+        }
+        match dice.between(1, 100) {
+            ..=62 => Fate::Slow(dice.moment(6)),
+            ..=74 => Fate::Slow(dice.millis(50, 1_200)),
+            ..=82 => Fate::Refused(503),
+            ..=84 => Fate::Refused(429),
+            ..=88 => Fate::Reset,
+            ..=97 => Fate::Lost,
+            _ => Fate::Slow(DELIVERY_TIMEOUT + Duration::from_millis(500)),
+        }
+    }
+
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, NoAnswer> {
+        let arrived = Instant::now();
+        let fate = self.fate();
+        if let Fate::Reset = fate {
+            self.count("reset");
+            if let Some(connection) = request.extensions().get::<Connection>() {
+                connection.reset_on_close().map_err(|_| NoAnswer)?;
+            }
+            return Err(NoAnswer);
+        }
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
+        if let Fate::Refused(status) = fate {
+            self.count(if status == 503 { "503" } else { "429" });
+            let response = Response::builder().status(status);
+            return response.body(Full::default()).map_err(|_| NoAnswer);
+        }
+        // In a task of its own: what was taken stays taken, though who sent it be killed meanwhile.
+        let answered = tokio::spawn(self.take(head, body, fate, arrived)).await;
+        answered.map_err(|_| NoAnswer)?
+    }
+
+    async fn take(
+        self: Arc<Self>,
+        head: http::request::Parts,
+        body: Bytes,
+        fate: Fate,
+        arrived: Instant,
+    ) -> Result<Response<Full<Bytes>>, NoAnswer> {
+        if let Fate::Slow(time) = fate {
+            tokio::time::sleep(time).await;
+        }
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let url = self.listener.join(target).map_err(|_| NoAnswer)?;
+        let mut headers = head.headers.clone();
+        headers.remove(http::header::HOST);
+        let posted = self.client.post(url).headers(headers).body(body.clone());
+        let answer = posted.send().await.map_err(|_| NoAnswer)?;
+        let status = answer.status();
+        let text = answer.bytes().await.map_err(|_| NoAnswer)?;
+        let is_taken = status == 200 || status == 400;
+        let fate = match fate {
+            Fate::Lost => "lost",
+            _ if arrived.elapsed() >= LATE => "late",
+            _ => "heard",
+        };
+        if is_taken {
+            let encoding = head.headers.get(http::header::CONTENT_ENCODING);
+            let encoding = encoding.and_then(|value| value.to_str().ok());
+            let plain = decoded(&body, encoding, BODY_BYTES_MAX).map_err(|_| NoAnswer)?;
+            self.taken.lock().expect("whole").keep(&plain, fate);
+        }
+        self.count(fate);
+        if fate == "lost" {
+            return Err(NoAnswer);
+        }
+        let response = Response::builder().status(status);
+        response.body(Full::new(text)).map_err(|_| NoAnswer)
+    }
+
+    fn count(&self, answer: &'static str) {
+        let mut taken = self.taken.lock().expect("whole");
+        *taken.answers.entry(answer).or_default() += 1;
+    }
+}
