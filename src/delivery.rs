@@ -288,8 +288,9 @@ impl<S: Sink, F: Future<Output = ()> + Send, R: Fn() -> u64 + Send> Courier<'_, 
         let next = backoff::before_next_attempt(failed.failures, failed.after, left, random);
         let waited = match next {
             Next::Wait(wait) => tokio::select! {
-                () = sleep(wait) => true,
+                biased;
                 () = &mut self.stop => false,
+                () = sleep(wait) => true,
             },
             Next::GiveUp => false,
         };

@@ -220,6 +220,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Courier<S, K, L, Q, 
 
     async fn stopped(&self) {
         tokio::select! {
+            biased;
             () = self.pipeline.stopped() => {}
             () = is_set(self.refused.subscribe()) => {}
         }

@@ -140,6 +140,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         let time_left = self.time_left();
         let time_is_up = async {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(time_left) => {}
                 () = pipeline.stopped() => {}
             }

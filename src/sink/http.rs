@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use tokio::time::Instant;
 
 use super::post::{self, KeptToken};
@@ -64,14 +64,7 @@ impl<T: TokenSource> Sink for HttpSink<T> {
                 Ok(response) => response,
                 Err(answer) => return answer,
             };
-        let status = response.status();
-        if matches!(status.as_u16(), 400 | 422) {
-            post::drain(response, until).await;
-            return Answer::Refused {
-                reason: post::said(&self.endpoint, status),
-            };
-        }
-        post::answer_by_status(response, &self.endpoint, until).await
+        answer_of(response, &self.endpoint, until).await
     }
 
     async fn prepare(&self) {
@@ -79,4 +72,17 @@ impl<T: TokenSource> Sink for HttpSink<T> {
             token.prepare().await;
         }
     }
+}
+
+/// What a receiver's answer means. Nothing is read of it after `until`, and no text made here quotes it or
+/// shows more of `endpoint` than its host.
+pub async fn answer_of(response: Response, endpoint: &Url, until: Instant) -> Answer {
+    let status = response.status();
+    if matches!(status.as_u16(), 400 | 422) {
+        post::drain(response, until).await;
+        return Answer::Refused {
+            reason: post::said(endpoint, status),
+        };
+    }
+    post::answer_by_status(response, endpoint, until).await
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
@@ -79,13 +79,19 @@ impl<T: TokenSource> Sink for LogzioSink<T> {
             Ok(response) => response,
             Err(answer) => return answer,
         };
-        if response.status() != StatusCode::BAD_REQUEST {
-            return post::answer_by_status(response, &self.endpoint, until).await;
-        }
-        match post::read_bounded(response, until).await {
-            Ok(text) => answer_of_counts(&text, body),
-            Err(reason) => reason.into(),
-        }
+        answer_of(response, &self.endpoint, body, until).await
+    }
+}
+
+/// What the listener's answer to `body` means. Nothing is read of it after `until`, and no text made here
+/// quotes it or shows more of `endpoint` than its host.
+pub async fn answer_of(response: Response, endpoint: &Url, body: &Body, until: Instant) -> Answer {
+    if response.status() != StatusCode::BAD_REQUEST {
+        return post::answer_by_status(response, endpoint, until).await;
+    }
+    match post::read_bounded(response, until).await {
+        Ok(text) => answer_of_counts(&text, body),
+        Err(reason) => reason.into(),
     }
 
     async fn prepare(&self) {
