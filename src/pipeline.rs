@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use crate::assemble::Limits;
@@ -17,7 +18,7 @@ use crate::expansion::ExpansionMax;
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::{Claim, Grant, Ledger, LedgerError, Owner, Release};
 use crate::object::{ContentId, ObjectId, WorkItem};
-use crate::quarantine::Quarantine;
+use crate::quarantine::{Quarantine, QuarantineError};
 use crate::rules::not_a_log;
 use crate::shape::Shape;
 use crate::sink::Sink;
@@ -44,6 +45,10 @@ pub const OBJECTS_HELD_MAX: usize = 100;
 /// many moves do; and at 10 ms a move so many settle 1,600 objects a second, which is more than one
 /// function carries.
 const LEDGER_MOVES_MAX: usize = 16;
+
+/// How often an entry is put into quarantine before the item goes back to the queue: as often as a part is
+/// asked for.
+const KEEP_TRIES_MAX: u32 = 6;
 
 /// The ports that the pipeline stands on.
 pub struct Ports<S, K, L, Q, C> {
@@ -420,7 +425,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             stream.checkpoint(),
         );
         let ended = async {
-            let keep = async { Ok(self.ports.quarantine.keep(&name, entry).await?) };
+            let keep = async { Ok(self.keep(&name, entry).await?) };
             let place = self.keep_in_time(deadline, keep).await?;
             let (ledger, clock) = (&self.ports.ledger, &self.ports.clock);
             self.persist(deadline.end_at, || {
@@ -447,6 +452,33 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
     /// every pass during an outage would put another message for the same object on the queue.
     fn left_alone(&self, progress: bool, after: Option<Duration>) -> Duration {
         return_delay_max(progress, after) + self.bounds.lease
+    }
+
+    /// Puts an entry into quarantine, and tries that again while the quarantine is unavailable and nobody
+    /// stops the work. Until it is kept nobody answers for its records, and those of them that the endpoint
+    /// took, if it did not say which, would be sent again.
+    async fn keep(&self, name: &str, entry: Bytes) -> Result<String, QuarantineError> {
+        let mut tries = 0;
+        loop {
+            let error = match self.ports.quarantine.keep(name, entry.clone()).await {
+                Err(error @ QuarantineError::Unavailable { .. }) => error,
+                answer => return answer,
+            };
+            tries += 1;
+            // Whoever calls this has a deadline.
+            let next = before_next_attempt(tries, None, Duration::MAX, (self.ports.random)());
+            let Next::Wait(pause) = next else {
+                return Err(error);
+            };
+            if tries >= KEEP_TRIES_MAX {
+                return Err(error);
+            }
+            tokio::select! {
+                biased;
+                () = self.stopped() => return Err(error),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
     }
 
     /// The outcome of putting something into quarantine, in time for the ledger's last word.

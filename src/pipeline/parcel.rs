@@ -230,7 +230,7 @@ async fn keep<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     while !rest.is_empty() {
         let (together, later) = rest.split_at(entry_records(content, rest));
         let (name, entry) = records_entry(folder, content, together);
-        pipeline.ports.quarantine.keep(&name, entry).await?;
+        pipeline.keep(&name, entry).await?;
         rest = later;
     }
     Ok(())
