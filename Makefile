@@ -81,6 +81,11 @@ scale-model: ## Say what a number of objects a day takes, and costs: make scale-
 
 ## Before a commit
 
+.PHONY: simulate
+SEEDS ?= 500
+simulate: ## Live through many seeds of faults, or tell the story of one: make simulate [SEEDS=500] [SEED=123]
+	$(if $(SEED),BRIGADE_TEST_SEED=$(SEED),BRIGADE_TEST_SEEDS=$(SEEDS)) $(CARGO) test --locked --features local --test simulate -- --nocapture whatever
+
 .PHONY: check template deny encoders fuzz torture e2e e2e-deployed e2e-moto
 check: lint test template ## Everything that must hold before a commit: lint, test, template
 

@@ -1,0 +1,130 @@
+//! Quarantine in memory: reads what is kept, and holds it against what was written.
+
+use std::sync::Arc;
+
+use bucket_brigade::object::ContentId;
+use bucket_brigade::quarantine::{Quarantine, QuarantineError};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::faults::Fault;
+use crate::object::identity;
+use crate::world::World;
+
+pub struct SimQuarantine {
+    pub world: Arc<World>,
+}
+
+#[derive(Deserialize)]
+struct RecordLine {
+    reason: String,
+    source: ContentId,
+    record: u64,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    hex: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ObjectEntry {
+    reason: String,
+    source: ContentId,
+}
+
+impl Quarantine for SimQuarantine {
+    async fn keep(&self, name: &str, content: Bytes) -> Result<String, QuarantineError> {
+        self.world.pass(5, 100).await;
+        let unavailable = || QuarantineError::Unavailable {
+            place: name.to_owned(),
+            reason: "503".to_owned(),
+        };
+        if self.world.strikes(Fault::QuarantineAway) {
+            self.note_unkept(&content);
+            return Err(unavailable());
+        }
+        self.take_in(name, &content);
+        if self.world.strikes(Fault::QuarantineAnswerLost) {
+            self.note_unkept(&content);
+            self.world.pass_log(1, 5_000).await;
+            return Err(unavailable());
+        }
+        self.world.pass(1, 50).await;
+        Ok(format!("memory:{name}"))
+    }
+}
+
+impl SimQuarantine {
+    /// Notes of whose records nobody says which ones the endpoint took.
+    fn note_unkept(&self, content: &[u8]) {
+        let text = String::from_utf8_lossy(content);
+        let mut state = self.world.state();
+        for line in text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<RecordLine>(line).ok())
+        {
+            if let Some(content) = state.by_id.get(&line.source).copied()
+                && line.reason == "rejected_unidentified"
+            {
+                state.unkept.insert(content);
+            }
+        }
+    }
+
+    fn take_in(&self, name: &str, content: &[u8]) {
+        let text = String::from_utf8_lossy(content);
+        for line in text.lines() {
+            if name.starts_with("objects/") {
+                match serde_json::from_str::<ObjectEntry>(line) {
+                    Ok(entry) => self.keep_object(&entry),
+                    Err(error) => self.world.violate(&format!("{name}: {error}")),
+                }
+            } else {
+                match serde_json::from_str::<RecordLine>(line) {
+                    Ok(line) => self.keep_record(&line, name.starts_with("records/")),
+                    Err(error) => self.world.violate(&format!("{name}: {error}")),
+                }
+            }
+        }
+    }
+
+    fn keep_object(&self, entry: &ObjectEntry) {
+        let key = &entry.source.key;
+        self.world.tell(&format!("kept {key}: {}", entry.reason));
+        let mut state = self.world.state();
+        if let Some(content) = state.by_id.get(&entry.source).copied() {
+            state.objects_kept.insert(content);
+        }
+    }
+
+    fn keep_record(&self, line: &RecordLine, is_refused: bool) {
+        let bytes = match (&line.text, &line.hex) {
+            (Some(text), _) => text.clone().into_bytes(),
+            (None, Some(hex)) => (0..hex.len() / 2)
+                .filter_map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok())
+                .collect(),
+            (None, None) => Vec::new(),
+        };
+        let (key, record) = (&line.source.key, line.record);
+        let at = self.world.elapsed();
+        let mut state = self.world.state();
+        let content = state.by_id.get(&line.source).copied();
+        let is_it =
+            content.is_some_and(|content| identity(&bytes) == Some((content, record as usize)));
+        let Some(content) = content.filter(|_| is_it) else {
+            let kept = identity(&bytes);
+            state.violate(
+                at,
+                &format!("kept as record {record} of {key}, and it is {kept:?}"),
+            );
+            return;
+        };
+        state.tell(
+            at,
+            &format!("kept record {content}.{record}: {}", line.reason),
+        );
+        if is_refused {
+            state.fates[content][record as usize].kept = true;
+        }
+    }
+}

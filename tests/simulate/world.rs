@@ -1,0 +1,450 @@
+//! What all ports of one world share: what was written, what the endpoint took, who holds what, and what
+//! must not happen.
+//!
+//! Ports report what they saw; whatever breaks a promise becomes a line of [`State::violations`] at once, so
+//! that the story ends where it went wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bucket_brigade::checkpoint::{Account, Checkpoint};
+use bucket_brigade::clock::{Clock, Timestamp};
+use bucket_brigade::object::ContentId;
+use bucket_brigade::pipeline::Bounds;
+use tokio::time::Instant;
+
+use crate::faults::{Fault, Faults};
+use crate::object::{Content, Health, Nature};
+use crate::random::Random;
+
+/// When every world begins.
+pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub const BUCKET: &str = "example-logs";
+/// What the token would look like if it were seen.
+pub const TOKEN: &str = "TOKEN-that-nobody-may-see";
+
+/// One time that the endpoint took a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub request: usize,
+    /// The claim under which it was sent; none if nobody held one.
+    pub claim: Option<usize>,
+    pub bytes: usize,
+}
+
+/// One request, as far as its client knows.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Whether the client never heard the answer.
+    pub is_lost: bool,
+    /// Whether some of its records were refused, and the endpoint's counts did not tell which.
+    pub is_unclear: bool,
+}
+
+/// How the holder of a lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    Open,
+    /// The ledger confirmed that it was given back, settled or quarantined.
+    Clean,
+    Crashed,
+    LeaseLost,
+    /// The ledger did not confirm in time.
+    LedgerAway,
+}
+
+/// One granted claim.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub content: usize,
+    pub worker: String,
+    pub end: End,
+    /// Whether a move under it failed or was not confirmed.
+    pub was_troubled: bool,
+}
+
+/// What became of one record.
+#[derive(Clone, Debug, Default)]
+pub struct Fate {
+    pub taken: Vec<Taken>,
+    /// Kept in quarantine as one that was refused.
+    pub kept: bool,
+}
+
+/// What is under way in one process.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay {
+    pub requests: usize,
+    pub body_bytes: usize,
+    pub reads: usize,
+    pub moves: usize,
+}
+
+/// Why a record was sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    LostAnswer,
+    Crash,
+    LostLease,
+    LedgerAway,
+    QuarantineAway,
+}
+
+impl Cause {
+    pub const ALL: [Cause; 5] = [
+        Cause::LostAnswer,
+        Cause::Crash,
+        Cause::LostLease,
+        Cause::LedgerAway,
+        Cause::QuarantineAway,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::LostAnswer => "lost answer",
+            Cause::Crash => "crash",
+            Cause::LostLease => "lost lease",
+            Cause::LedgerAway => "lease not given back, ledger away",
+            Cause::QuarantineAway => "refusals not kept, quarantine away",
+        }
+    }
+}
+
+/// A period in which something is wrong.
+#[derive(Clone, Debug)]
+pub struct Spell {
+    pub from: Duration,
+    pub until: Duration,
+    pub fault: Fault,
+    /// Only every third process, from this one on, is concerned; none for all.
+    pub process: Option<u64>,
+}
+
+pub struct State {
+    pub random: Random,
+    pub faults: Faults,
+    pub spells: Vec<Spell>,
+    /// Whether nothing goes wrong any more.
+    pub is_calm: bool,
+    pub contents: Vec<Content>,
+    pub by_id: BTreeMap<ContentId, usize>,
+    /// By content, then by record.
+    pub fates: Vec<Vec<Fate>>,
+    /// Contents of which the endpoint gave counts that are not true.
+    pub miscounted: BTreeSet<usize>,
+    /// Contents of which something could not be kept in quarantine when it was tried, unclear refusals.
+    pub unkept: BTreeSet<usize>,
+    /// Contents whose object is in quarantine.
+    pub objects_kept: BTreeSet<usize>,
+    /// What the ledger was last told of a content, by applied moves.
+    pub ended: BTreeMap<usize, (Ended, Account)>,
+    pub claims: Vec<Held>,
+    pub claim_of_owner: BTreeMap<String, usize>,
+    pub requests: Vec<Request>,
+    pub under_way: BTreeMap<u64, UnderWay>,
+    pub keys: BTreeSet<String>,
+    pub violations: Vec<String>,
+    pub story: String,
+    pub tells: bool,
+    pub records_sent: u64,
+    pub bodies: u64,
+}
+
+/// How a row ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Settled,
+    Quarantined { reason: String },
+}
+
+pub struct World {
+    state: Mutex<State>,
+    epoch: Instant,
+    pub bounds: Bounds,
+    /// Whether the endpoint is a Logz.io listener; else one that takes all or nothing.
+    pub is_logzio: bool,
+    /// Plain bytes of the largest body that the endpoint takes.
+    pub body_bytes_max: usize,
+}
+
+/// Virtual time, apart from everyone else's by `ahead_ms`.
+#[derive(Clone, Copy, Debug)]
+pub struct SkewedClock {
+    pub epoch: Instant,
+    pub ahead_ms: i64,
+}
+
+impl Clock for SkewedClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = self.epoch.elapsed().as_millis() as u64 + START.as_ms();
+        Timestamp::from_ms(elapsed.saturating_add_signed(self.ahead_ms))
+    }
+}
+
+impl World {
+    pub fn new(
+        bounds: Bounds,
+        is_logzio: bool,
+        body_bytes_max: usize,
+        random: Random,
+        faults: Faults,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                random,
+                faults,
+                spells: Vec::new(),
+                is_calm: false,
+                contents: Vec::new(),
+                by_id: BTreeMap::new(),
+                fates: Vec::new(),
+                miscounted: BTreeSet::new(),
+                unkept: BTreeSet::new(),
+                objects_kept: BTreeSet::new(),
+                ended: BTreeMap::new(),
+                claims: Vec::new(),
+                claim_of_owner: BTreeMap::new(),
+                requests: Vec::new(),
+                under_way: BTreeMap::new(),
+                keys: BTreeSet::new(),
+                violations: Vec::new(),
+                story: String::new(),
+                tells: true,
+                records_sent: 0,
+                bodies: 0,
+            }),
+            epoch: Instant::now(),
+            bounds,
+            is_logzio,
+            body_bytes_max,
+        })
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("one thread, and no panic within")
+    }
+
+    pub fn clock(&self, ahead_ms: i64) -> SkewedClock {
+        SkewedClock {
+            epoch: self.epoch,
+            ahead_ms,
+        }
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// The true time.
+    pub fn now(&self) -> Timestamp {
+        START.plus(self.elapsed())
+    }
+
+    pub fn tell(&self, line: &str) {
+        let at = self.elapsed();
+        self.state().tell(at, line);
+    }
+
+    pub fn violate(&self, what: &str) {
+        let at = self.elapsed();
+        self.state().violate(at, what);
+    }
+
+    /// Whether a fault strikes now.
+    pub fn strikes(&self, fault: Fault) -> bool {
+        self.state().strikes(fault)
+    }
+
+    /// Whether a spell of this kind is on.
+    pub fn spell(&self, fault: Fault, process: u64) -> bool {
+        let at = self.elapsed();
+        let mut state = self.state();
+        let is_on = !state.is_calm
+            && state.spells.iter().any(|spell| {
+                spell.fault == fault
+                    && (spell.from..spell.until).contains(&at)
+                    && spell.process.is_none_or(|of| of == process % 3)
+            });
+        if is_on {
+            state.faults.count(fault);
+        }
+        is_on
+    }
+
+    /// Waits for a while that depends on the seed.
+    pub async fn pass(&self, from_ms: u64, to_ms: u64) {
+        let wait = self.state().random.between(from_ms, to_ms);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+
+    /// Waits for a while of any magnitude.
+    pub async fn pass_log(&self, from_ms: u64, to_ms: u64) {
+        let wait = self.state().random.log_between(from_ms, to_ms);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+
+    /// Counts something as under way in a process for as long as the guard lives.
+    pub fn begin(
+        self: &Arc<Self>,
+        process: u64,
+        change: impl Fn(&mut UnderWay, bool) + Send + 'static,
+    ) -> Guard {
+        let at = self.elapsed();
+        let mut state = self.state();
+        let under_way = state.under_way.entry(process).or_default();
+        change(under_way, true);
+        let now = under_way.clone();
+        let bounds = &self.bounds;
+        if now.requests > bounds.requests_in_flight_max {
+            state.violate(at, &format!("{} requests under way at once", now.requests));
+        }
+        let held = now.body_bytes > bounds.body_bytes_in_flight_max as usize && now.requests > 1;
+        if held {
+            state.violate(at, &format!("{} bytes of bodies at once", now.body_bytes));
+        }
+        if now.reads > bounds.objects_in_flight_max {
+            state.violate(at, &format!("{} objects read at once", now.reads));
+        }
+        if now.moves > MOVES_MAX {
+            state.violate(at, &format!("{} moves under way at once", now.moves));
+        }
+        Guard {
+            world: Arc::clone(self),
+            process,
+            change: Box::new(change),
+        }
+    }
+}
+
+/// `LEDGER_MOVES_MAX` of the pipeline.
+const MOVES_MAX: usize = 16;
+
+/// Something that is under way in a process.
+pub struct Guard {
+    world: Arc<World>,
+    process: u64,
+    change: Box<dyn Fn(&mut UnderWay, bool) + Send>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut state = self.world.state();
+        (self.change)(state.under_way.entry(self.process).or_default(), false);
+    }
+}
+
+impl State {
+    pub fn tell(&mut self, at: Duration, line: &str) {
+        if self.tells {
+            let seconds = at.as_secs();
+            let _ = writeln!(
+                self.story,
+                "{:>3}:{:02}:{:02}.{:03} {line}",
+                seconds / 3600,
+                seconds / 60 % 60,
+                seconds % 60,
+                at.subsec_millis()
+            );
+        }
+    }
+
+    pub fn violate(&mut self, at: Duration, what: &str) {
+        self.tell(at, &format!("VIOLATION {what}"));
+        self.violations.push(what.to_owned());
+    }
+
+    pub fn strikes(&mut self, fault: Fault) -> bool {
+        let rate = self.faults.rate(fault);
+        if self.is_calm || rate == 0.0 || !self.random.chance(rate) {
+            return false;
+        }
+        self.faults.count(fault);
+        true
+    }
+
+    /// Whether a fault that may yet not come to pass is to strike; who makes it come to pass counts it.
+    pub fn strikes_quietly(&mut self, fault: Fault) -> bool {
+        let rate = self.faults.rate(fault);
+        !self.is_calm && rate > 0.0 && self.random.chance(rate)
+    }
+
+    /// Whether a record is answered for: taken, or kept.
+    fn is_answered(&self, content: usize, record: usize) -> bool {
+        let fate = &self.fates[content][record];
+        fate.kept || !fate.taken.is_empty()
+    }
+
+    /// What a checkpoint says must be true already.
+    pub fn check_checkpoint(&mut self, at: Duration, content: usize, checkpoint: &Checkpoint) {
+        let name = self.contents[content].id.key.clone();
+        if !checkpoint.account.holds() {
+            self.violate(
+                at,
+                &format!("{name}: account does not hold: {:?}", checkpoint.account),
+            );
+        }
+        let total = self.contents[content].records.len() as u64;
+        let before = 0..checkpoint.position.record;
+        let unanswered = std::iter::once(&before)
+            .chain(checkpoint.accepted.iter())
+            .flat_map(Clone::clone)
+            .find(|record| *record >= total || !self.is_answered(content, *record as usize));
+        if let Some(record) = unanswered {
+            self.violate(
+                at,
+                &format!("{name}: a checkpoint covers record {record}, which nobody answered for"),
+            );
+        }
+        let covered = checkpoint.position.record + checkpoint.accepted.count();
+        if covered != checkpoint.account.records_read {
+            let read = checkpoint.account.records_read;
+            self.violate(
+                at,
+                &format!("{name}: a checkpoint covers {covered} records and counts {read}"),
+            );
+        }
+    }
+
+    /// What a settled row says must be true already.
+    pub fn check_settled(&mut self, at: Duration, content: usize, account: &Account) {
+        let Content {
+            id,
+            records,
+            health,
+            ..
+        } = &self.contents[content];
+        let (name, total) = (id.key.clone(), records.len());
+        if *health != Health::Whole {
+            let health = *health;
+            self.violate(at, &format!("{name}: settled, and it is {health:?}"));
+        }
+        let open = (0..total).find(|record| !self.is_answered(content, *record));
+        if let Some(record) = open {
+            self.violate(
+                at,
+                &format!("{name}: settled, and nobody answered for record {record} of {total}"),
+            );
+        }
+        let fates = &self.fates[content];
+        let delivered = fates.iter().filter(|fate| !fate.taken.is_empty()).count() as u64;
+        let is_counted = self.miscounted.contains(&content)
+            || (account.records_delivered, account.records_quarantined)
+                == (delivered, total as u64 - delivered);
+        if !account.holds() || account.records_read != total as u64 || !is_counted {
+            self.violate(
+                at,
+                &format!("{name}: {total} records, {delivered} of them taken, and settled with {account:?}"),
+            );
+        }
+    }
+
+    /// What the endpoint does with one record, whenever it comes. None if it takes it.
+    pub fn refusal(&self, content: usize, record: usize) -> Option<Nature> {
+        match self.contents[content].records[record].nature {
+            Nature::Good | Nature::Changed => None,
+            refused @ (Nature::Malformed | Nature::Strange) => Some(refused),
+        }
+    }
+}
