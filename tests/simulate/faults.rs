@@ -65,6 +65,7 @@ kinds! {
     EndpointWrongToken "endpoint: wrong token"
     LedgerThrottled "ledger: throttled"
     LedgerAway "ledger: unavailable for a while"
+    LedgerPartition "ledger: out of one process's reach"
     LedgerCondition "ledger: condition failed"
     LedgerAnswerLost "ledger: answer lost"
     LedgerLate "ledger: write applied late"
@@ -84,6 +85,22 @@ kinds! {
     ClockApart "clock apart by seconds"
 }
 
+impl Fault {
+    /// What strikes once for an object or an invocation has fewer occasions than what strikes at every request.
+    fn weight(self) -> f64 {
+        match self {
+            Fault::NotificationConcurrent
+            | Fault::NotificationDoubled
+            | Fault::ObjectOverwrittenWhileRead
+            | Fault::Killed
+            | Fault::LedgerPartition
+            | Fault::ClockApart
+            | Fault::QueueDoubled => 3.0,
+            _ => 1.0,
+        }
+    }
+}
+
 /// How likely each kind is in one world, and how often it came.
 #[derive(Clone, Debug)]
 pub struct Faults {
@@ -98,8 +115,8 @@ impl Faults {
         let strength = random.pick(&[0.3, 1.0, 2.0]);
         let rates = Fault::ALL
             .iter()
-            .map(|_| match random.chance(share) {
-                true => strength * random.pick(&[0.02, 0.05, 0.1, 0.2]),
+            .map(|fault| match random.chance(share) {
+                true => (fault.weight() * strength * random.pick(&[0.02, 0.05, 0.1, 0.2])).min(0.7),
                 false => 0.0,
             })
             .collect();

@@ -26,7 +26,7 @@ use crate::quarantine::SimQuarantine;
 use crate::queue::{Message, SimQueue, SqsQueue};
 use crate::random::product_random;
 use crate::store::SimStore;
-use crate::world::{End, SkewedClock, World};
+use crate::world::{End, SkewedClock, Spell, World};
 
 type Function = Ingest<SimStore, SimSink, SimLedger, SimQuarantine, SkewedClock, SimQueue>;
 
@@ -155,7 +155,7 @@ impl Platform {
         process.invocations += 1;
         let (id, number) = (process.id, process.invocations);
         let worker = format!("p{id}.{number}");
-        let (timeout, polls_left, stop_after) = self.plan();
+        let (timeout, polls_left, stop_after) = self.plan(id);
         let end = self.world.now().plus(timeout);
         let deadline = Deadline {
             stop_at: end.minus(self.margin),
@@ -220,8 +220,19 @@ impl Platform {
     }
 
     /// How long an invocation may take, after how many polls it is killed, when it is told to stop.
-    fn plan(&self) -> (Duration, Option<u64>, Option<Duration>) {
+    fn plan(&self, process: u64) -> (Duration, Option<u64>, Option<Duration>) {
+        let at = self.world.elapsed();
         let mut state = self.world.state();
+        if state.strikes_quietly(Fault::LedgerPartition) {
+            let from = at + Duration::from_millis(state.random.log_between(20, 20_000));
+            let until = from + Duration::from_secs(state.random.log_between(5, 300));
+            state.spells.push(Spell {
+                from,
+                until,
+                fault: Fault::LedgerPartition,
+                process: Some(process),
+            });
+        }
         let mut timeout = self.timeout;
         if state.strikes(Fault::DeadlineStruck) {
             let margin = self.margin.as_millis() as u64;
@@ -231,7 +242,7 @@ impl Platform {
         }
         let polls_left = state
             .strikes_quietly(Fault::Killed)
-            .then(|| state.random.log_between(1, 2_000));
+            .then(|| state.random.log_between(1, 600));
         let stop_after = state.strikes_quietly(Fault::CleanStop).then(|| {
             let longest = timeout.as_millis() as u64;
             Duration::from_millis(state.random.log_between(5, longest))

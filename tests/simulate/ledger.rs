@@ -218,7 +218,7 @@ enum Way {
 
 impl SimLedger {
     fn way(&self) -> Way {
-        if self.world.spell(Fault::LedgerAway, self.process) {
+        if self.is_away() {
             let mut state = self.world.state();
             return match state.random.chance(0.5) {
                 true => Way::Throttled,
@@ -469,10 +469,16 @@ impl Ledger for SimLedger {
 }
 
 impl SimLedger {
+    fn is_away(&self) -> bool {
+        [Fault::LedgerAway, Fault::LedgerPartition]
+            .into_iter()
+            .any(|fault| self.world.spell(fault, self.process))
+    }
+
     /// What reads and notes suffer.
     async fn gate(&self) -> Result<(), LedgerError> {
         self.world.pass(1, 20).await;
-        let is_away = self.world.spell(Fault::LedgerAway, self.process);
+        let is_away = self.is_away();
         if is_away || self.world.strikes(Fault::LedgerThrottled) {
             return Err(LedgerError::Unavailable {
                 reason: "throttled".to_owned(),

@@ -186,13 +186,11 @@ fn spells(random: &mut Random, faults: &Faults) -> Vec<Spell> {
         for _ in 0..random.between(1, 4) {
             let from = Duration::from_secs(random.between(0, 3 * 3_600));
             let spell = Duration::from_secs(random.log_between(20, longest));
-            let process =
-                (fault == Fault::LedgerAway && random.chance(0.7)).then(|| random.between(0, 3));
             spells.push(Spell {
                 from,
                 until: from + spell,
                 fault,
-                process,
+                process: None,
             });
         }
     }

@@ -118,7 +118,7 @@ pub struct Spell {
     pub from: Duration,
     pub until: Duration,
     pub fault: Fault,
-    /// Only every third process, from this one on, is concerned; none for all.
+    /// The process that alone is concerned; none for all.
     pub process: Option<u64>,
 }
 
@@ -265,7 +265,7 @@ impl World {
             && state.spells.iter().any(|spell| {
                 spell.fault == fault
                     && (spell.from..spell.until).contains(&at)
-                    && spell.process.is_none_or(|of| of == process % 3)
+                    && spell.process.is_none_or(|of| of == process)
             });
         if is_on {
             state.faults.count(fault);
