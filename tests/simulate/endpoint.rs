@@ -111,7 +111,7 @@ impl Sink for SimSink {
         let (reply, answer) = oneshot::channel();
         let world = Arc::clone(&self.world);
         tokio::spawn(async move {
-            world.pass_log(5, 1_500).await;
+            world.pass_log(5, world.endpoint_ms_max).await;
             if let Way::Hangs { before: true } | Way::Breaks { before: true } = way {
                 hold(way, reply).await;
                 return;
@@ -359,6 +359,11 @@ fn judge(world: &World, lines: &[Sent], request: usize, claims: &[(usize, Option
     state.requests[request].is_unclear = world.is_logzio
         && taken < count
         && (only_first.is_some() || refused.contains(&Some(Nature::Strange)));
+    if state.requests[request].is_unclear && claims.len() > 1 {
+        // How many of each object's records were refused nobody knows either.
+        let contents = claims.iter().map(|(content, _)| *content);
+        state.miscounted.extend(contents);
+    }
     if let Some(first) = only_first {
         if taken > 0 {
             state

@@ -137,6 +137,10 @@ impl Faults {
         self.rates[fault as usize]
     }
 
+    pub fn raise(&mut self, fault: Fault, rate: f64) {
+        self.rates[fault as usize] = rate;
+    }
+
     pub fn count(&mut self, fault: Fault) {
         self.counts[fault as usize] += 1;
     }

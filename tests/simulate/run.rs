@@ -114,7 +114,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
     let record_bytes_max = random.pick(&[200, 500, 2_000]).min(batch_bytes_max / 2);
     let is_logzio = random.chance(0.75);
     let requests = random.between(1, 6) as usize;
-    let bounds = Bounds {
+    let mut bounds = Bounds {
         limits: Limits {
             pass_through: random.chance(0.8),
             batch_bytes_max,
@@ -159,11 +159,26 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
         true => Faults::none(),
         false => Faults::new(random),
     };
+    let mut faults = faults;
+    let mut endpoint_ms_max = 1_500;
+    if random.chance(0.2) {
+        // Workers that get in each other's way: slow work, short leases, and a ledger out of reach.
+        endpoint_ms_max = 9_000;
+        bounds.lease = Duration::from_secs(15);
+        for fault in [
+            Fault::NotificationConcurrent,
+            Fault::LedgerPartition,
+            Fault::ClockApart,
+        ] {
+            faults.raise(fault, 0.6);
+        }
+    }
     let spells = spells(random, &faults);
     let world = World::new(
         bounds,
         is_logzio,
         body_bytes_max,
+        endpoint_ms_max,
         Random::new(random.bits()),
         faults,
     );

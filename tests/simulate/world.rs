@@ -167,6 +167,8 @@ pub struct World {
     pub is_logzio: bool,
     /// Plain bytes of the largest body that the endpoint takes.
     pub body_bytes_max: usize,
+    /// How long the endpoint takes at most before it takes a request in.
+    pub endpoint_ms_max: u64,
 }
 
 /// Virtual time, apart from everyone else's by `ahead_ms`.
@@ -188,6 +190,7 @@ impl World {
         bounds: Bounds,
         is_logzio: bool,
         body_bytes_max: usize,
+        endpoint_ms_max: u64,
         random: Random,
         faults: Faults,
     ) -> Arc<Self> {
@@ -219,6 +222,7 @@ impl World {
             bounds,
             is_logzio,
             body_bytes_max,
+            endpoint_ms_max,
         })
     }
 
