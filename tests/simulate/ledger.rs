@@ -91,7 +91,6 @@ fn apply(
     world: &World,
     inner: &MemoryLedger,
     what: &Move,
-    is_heard: bool,
 ) -> Result<Moved, LedgerError> {
     let moved = match what {
         Move::Claim(content, owner, now, lease) => {
@@ -175,7 +174,7 @@ fn apply(
         }
         Move::Claim(_, owner, ..) => {
             if let Moved::Claim(Claim::Granted(_)) = &moved {
-                note_claim(&mut state, content, owner.as_str(), is_heard);
+                note_claim(&mut state, content, owner.as_str());
             }
         }
         Move::Renew(..) | Move::Queue(..) | Move::Unqueue(..) => {}
@@ -183,7 +182,7 @@ fn apply(
     Ok(moved)
 }
 
-fn note_claim(state: &mut crate::world::State, content: usize, owner: &str, is_heard: bool) {
+fn note_claim(state: &mut crate::world::State, content: usize, owner: &str) {
     if state.claim_of_owner.contains_key(owner) {
         return;
     }
@@ -200,7 +199,8 @@ fn note_claim(state: &mut crate::world::State, content: usize, owner: &str, is_h
         content,
         worker,
         end: End::Open,
-        was_troubled: !is_heard,
+        // Until its claimant hears of it.
+        was_troubled: true,
     });
     state.claim_of_owner.insert(owner.to_owned(), claim);
 }
@@ -214,6 +214,24 @@ enum Way {
     /// Applied after so many milliseconds; the client hears nothing of it.
     Late(u64),
     Repeated,
+}
+
+/// A move whose caller may give up waiting for it.
+struct Unheard<'a> {
+    world: &'a World,
+    owner: Option<Owner>,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        let Some(owner) = &self.owner else {
+            return;
+        };
+        let mut state = self.world.state();
+        if let Some(claim) = state.claim_of_owner.get(owner.as_str()).copied() {
+            state.claims[claim].was_troubled = true;
+        }
+    }
 }
 
 impl SimLedger {
@@ -248,7 +266,12 @@ impl SimLedger {
             };
         });
         let way = self.way();
+        let mut unheard = Unheard {
+            world: &self.world,
+            owner: what.owner().cloned(),
+        };
         let moved = self.travel(way, what.clone()).await;
+        unheard.owner = None;
         self.note(way, &what, &moved);
         moved
     }
@@ -267,7 +290,7 @@ impl SimLedger {
                 let (world, inner) = (Arc::clone(&self.world), Arc::clone(&self.inner));
                 tokio::spawn(async move {
                     tokio::time::sleep(Duration::from_millis(ms)).await;
-                    let outcome = apply(&world, &inner, &what, false);
+                    let outcome = apply(&world, &inner, &what);
                     let said =
                         outcome.map_or_else(|error| error.to_string(), |_| "done".to_owned());
                     world.tell(&format!(
@@ -280,17 +303,17 @@ impl SimLedger {
                 return unavailable("no answer");
             }
             Way::AnswerLost => {
-                let outcome = apply(&self.world, &self.inner, &what, false);
+                let outcome = apply(&self.world, &self.inner, &what);
                 drop(outcome);
                 self.world.pass_log(1, 3_000).await;
                 return unavailable("no answer");
             }
             Way::Good | Way::Repeated => {}
         }
-        let first = apply(&self.world, &self.inner, &what, true);
+        let first = apply(&self.world, &self.inner, &what);
         if let (Way::Repeated, Ok(_)) = (way, &first) {
             self.world.pass_log(1, 2_000).await;
-            return apply(&self.world, &self.inner, &what, true);
+            return apply(&self.world, &self.inner, &what);
         }
         self.world.pass(1, 15).await;
         first
@@ -319,6 +342,11 @@ impl SimLedger {
             Ok(Moved::Claim(Claim::Busy { .. })) => state.faults.count(Fault::TwoWorkers),
             Err(LedgerError::LeaseLost { .. }) => state.faults.count(Fault::LedgerCondition),
             _ => {}
+        }
+        if let (Move::Claim(_, owner, ..), Ok(Moved::Claim(Claim::Granted(_)))) = (what, moved)
+            && let Some(claim) = state.claim_of_owner.get(owner.as_str()).copied()
+        {
+            state.claims[claim].was_troubled = false;
         }
         let Some(claim) = what
             .owner()

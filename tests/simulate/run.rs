@@ -67,7 +67,11 @@ async fn live(seed: u64) -> Outcome {
         retention: Duration::from_secs(14 * 86_400),
         receives_max: 1_000,
     });
-    let timeout = Duration::from_secs(random.pick(&[20, 60, 120, 300]));
+    // A batch that has to be cut takes many requests one after the other, and what is cut is not remembered.
+    let timeout = Duration::from_secs(match world.endpoint_ms_max > 2_000 {
+        true => random.pick(&[120, 300]),
+        false => random.pick(&[20, 60, 120, 300]),
+    });
     let platform = make_platform(&world, queue, taste, timeout, &mut random);
     let (platform, direct) = platform;
     let workers = random.between(1, 4);
