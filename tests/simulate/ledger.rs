@@ -87,11 +87,7 @@ impl Move {
 }
 
 /// Makes a move, and holds what it says against what is true.
-fn apply(
-    world: &World,
-    inner: &MemoryLedger,
-    what: &Move,
-) -> Result<Moved, LedgerError> {
+fn apply(world: &World, inner: &MemoryLedger, what: &Move) -> Result<Moved, LedgerError> {
     let moved = match what {
         Move::Claim(content, owner, now, lease) => {
             let moved = inner.claim(content, owner, *now, *lease).now_or_never();
@@ -146,6 +142,16 @@ fn apply(
         }
         return Ok(moved);
     };
+    let mut held = what
+        .owner()
+        .and_then(|owner| state.claim_of_owner.get(owner.as_str()).copied())
+        .map(|claim| &mut state.claims[claim]);
+    if let (Some(held), Moved::Lease(lease)) = (&mut held, &moved) {
+        held.until = Some(lease.until);
+    }
+    if let (Some(held), true) = (held, what.ends_the_claim()) {
+        held.until = None;
+    }
     match what {
         Move::Checkpoint(_, checkpoint, ..) | Move::Release(_, checkpoint, ..) => {
             state.check_checkpoint(at, content, checkpoint);
@@ -172,17 +178,33 @@ fn apply(
                 .ended
                 .insert(content, (Ended::Quarantined { reason }, *account));
         }
-        Move::Claim(_, owner, ..) => {
-            if let Moved::Claim(Claim::Granted(_)) = &moved {
-                note_claim(&mut state, content, owner.as_str());
+        Move::Claim(_, owner, now, _) => {
+            if let Moved::Claim(Claim::Granted(grant)) = &moved {
+                let live = state
+                    .claims
+                    .iter_mut()
+                    .filter(|held| held.content == content && held.owner != owner.as_str())
+                    .filter_map(|held| held.until.take());
+                if live.max().is_some_and(|until| *now < until) {
+                    let key = &what.content().key;
+                    state.violate(at, &format!("{key}: claimed while another holds it"));
+                }
+                note_claim(&mut state, content, owner.as_str(), grant.lease.until);
             }
         }
-        Move::Renew(..) | Move::Queue(..) | Move::Unqueue(..) => {}
+        Move::Queue(..) => {
+            if let Moved::Queued(true) = &moved {
+                let held = state.claims.iter_mut();
+                held.filter(|held| held.content == content)
+                    .for_each(|held| held.until = None);
+            }
+        }
+        Move::Renew(..) | Move::Unqueue(..) => {}
     }
     Ok(moved)
 }
 
-fn note_claim(state: &mut crate::world::State, content: usize, owner: &str) {
+fn note_claim(state: &mut crate::world::State, content: usize, owner: &str, until: Timestamp) {
     if state.claim_of_owner.contains_key(owner) {
         return;
     }
@@ -198,6 +220,8 @@ fn note_claim(state: &mut crate::world::State, content: usize, owner: &str) {
     state.claims.push(Held {
         content,
         worker,
+        owner: owner.to_owned(),
+        until: Some(until),
         end: End::Open,
         // Until its claimant hears of it.
         was_troubled: true,

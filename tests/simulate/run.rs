@@ -88,6 +88,9 @@ async fn live(seed: u64) -> Outcome {
     world.state().is_calm = true;
     come_to_rest(&platform).await;
     for task in tasks {
+        if task.is_finished() {
+            world.violate("a process panicked");
+        }
         task.abort();
     }
     let elapsed = world.elapsed();
@@ -135,7 +138,9 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
             false => Shape::default(),
         },
         add_source_field: random.chance(0.2),
-        part_bytes: random.pick(&[150, 700, 3_000, 40_000]),
+        part_bytes: random
+            .pick(&[150, 700, 3_000, 40_000])
+            .max(batch_bytes_max as u64 / 30),
         objects_in_flight_max: random.between(1, 5) as usize,
         requests_in_flight_max: requests,
         body_bytes_in_flight_max: random.pick(&[40_000, 200_000, 1 << 20]),

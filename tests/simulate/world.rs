@@ -60,7 +60,10 @@ pub enum End {
 pub struct Held {
     pub content: usize,
     pub worker: String,
+    pub owner: String,
     pub end: End,
+    /// Until when the ledger says that it is held; none once it says that it is not.
+    pub until: Option<Timestamp>,
     /// Whether a move under it failed or was not confirmed.
     pub was_troubled: bool,
 }
