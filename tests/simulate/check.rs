@@ -56,10 +56,8 @@ pub fn check(world: &World) -> Doubles {
 fn may_be_quarantined(world: &World, state: &State, content: usize, reason: &str) -> bool {
     let is_exhausted = reason == "attempts_exhausted";
     // Who died again and again on an object cannot tell whose fault it was.
-    let unclean = state
-        .claims
-        .iter()
-        .filter(|held| held.content == content && !matches!(held.end, End::Clean));
+    let claims = state.claims_of(content).iter();
+    let unclean = claims.filter(|claim| !matches!(state.claims[**claim].end, End::Clean));
     if is_exhausted && unclean.count() >= world.bounds.attempts_max as usize {
         return true;
     }

@@ -222,9 +222,10 @@ impl SimSink {
         let mut claims = Vec::new();
         for content in contents {
             let claim = state
-                .claims
+                .claims_of(content)
                 .iter()
-                .rposition(|held| held.content == content && held.worker.starts_with(&worker));
+                .rfind(|claim| state.claims[**claim].worker.starts_with(&worker))
+                .copied();
             let end = claim.map(|claim| state.claims[claim].end);
             let name = state.contents[content].id.key.clone();
             match end {

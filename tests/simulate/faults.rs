@@ -72,6 +72,7 @@ kinds! {
     LedgerRepeated "ledger: write repeated by the client"
     LedgerStale "ledger: stale range"
     QuarantineAway "quarantine: unavailable"
+    QuarantineOutage "quarantine: unavailable for a while"
     QuarantineAnswerLost "quarantine: answer lost"
     QueueAway "queue: unavailable"
     QueueAnswerLost "queue: answer lost"

@@ -255,19 +255,18 @@ impl Platform {
         let at = self.world.elapsed();
         let mut state = self.world.state();
         let mut left = Vec::new();
-        for held in state
-            .claims
-            .iter_mut()
-            .filter(|held| held.worker == worker && held.end == End::Open)
-        {
-            held.end = match (is_killed, held.was_troubled) {
-                (true, _) => End::Crashed,
-                (false, true) => End::LedgerAway,
-                (false, false) => {
-                    left.push(held.content);
-                    End::LedgerAway
-                }
+        for claim in state.claims_of_worker.remove(worker).unwrap_or_default() {
+            let held = &mut state.claims[claim];
+            if held.end != End::Open {
+                continue;
+            }
+            held.end = match is_killed {
+                true => End::Crashed,
+                false => End::LedgerAway,
             };
+            if !is_killed && !held.was_troubled {
+                left.push(held.content);
+            }
         }
         for content in left {
             let key = state.contents[content].id.key.clone();

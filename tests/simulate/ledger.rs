@@ -180,12 +180,13 @@ fn apply(world: &World, inner: &MemoryLedger, what: &Move) -> Result<Moved, Ledg
         }
         Move::Claim(_, owner, now, _) => {
             if let Moved::Claim(Claim::Granted(grant)) = &moved {
-                let live = state
-                    .claims
-                    .iter_mut()
-                    .filter(|held| held.content == content && held.owner != owner.as_str())
-                    .filter_map(|held| held.until.take());
-                if live.max().is_some_and(|until| *now < until) {
+                let mut live = None;
+                for claim in state.claims_of(content).to_vec() {
+                    if state.claims[claim].owner != owner.as_str() {
+                        live = live.max(state.claims[claim].until.take());
+                    }
+                }
+                if live.is_some_and(|until| *now < until) {
                     let key = &what.content().key;
                     state.violate(at, &format!("{key}: claimed while another holds it"));
                 }
@@ -194,9 +195,9 @@ fn apply(world: &World, inner: &MemoryLedger, what: &Move) -> Result<Moved, Ledg
         }
         Move::Queue(..) => {
             if let Moved::Queued(true) = &moved {
-                let held = state.claims.iter_mut();
-                held.filter(|held| held.content == content)
-                    .for_each(|held| held.until = None);
+                for claim in state.claims_of(content).to_vec() {
+                    state.claims[claim].until = None;
+                }
             }
         }
         Move::Renew(..) | Move::Unqueue(..) => {}
@@ -209,24 +210,21 @@ fn note_claim(state: &mut crate::world::State, content: usize, owner: &str, unti
         return;
     }
     let is_over_a_live_one = state
-        .claims
+        .claims_of(content)
         .iter()
-        .any(|held| held.content == content && held.end == End::Open);
+        .any(|claim| state.claims[*claim].end == End::Open);
     if is_over_a_live_one {
         state.faults.count(Fault::LeaseRanOut);
     }
-    let worker = owner.split('/').next().unwrap_or(owner).to_owned();
-    let claim = state.claims.len();
-    state.claims.push(Held {
+    state.enter_claim(Held {
         content,
-        worker,
+        worker: owner.split('/').next().unwrap_or(owner).to_owned(),
         owner: owner.to_owned(),
         until: Some(until),
         end: End::Open,
         // Until its claimant hears of it.
         was_troubled: true,
     });
-    state.claim_of_owner.insert(owner.to_owned(), claim);
 }
 
 /// What happens to a move on its way.

@@ -4,6 +4,7 @@
 //! `make simulate SEEDS=2000` runs many seeds; `make simulate SEED=123` tells the story of one.
 
 mod check;
+mod drill;
 mod endpoint;
 mod faults;
 mod functions;
@@ -144,7 +145,8 @@ fn whatever_goes_wrong_nothing_is_lost_and_hardly_anything_sent_twice() {
     }
     let asked_for = given("BRIGADE_TEST_SEEDS");
     let from = given("BRIGADE_TEST_SEED_FIRST").unwrap_or(1);
-    let total = run_all(from, asked_for.unwrap_or(50), 3);
+    let failures_max = given("BRIGADE_TEST_FAILURES_MAX").unwrap_or(3);
+    let total = run_all(from, asked_for.unwrap_or(50), failures_max as usize);
     total.print();
     for (seed, outcome) in &total.failed {
         println!("\nseed {seed} failed; its story: make simulate SEED={seed}");

@@ -39,7 +39,8 @@ impl Quarantine for SimQuarantine {
             place: name.to_owned(),
             reason: "503".to_owned(),
         };
-        if self.world.strikes(Fault::QuarantineAway) {
+        let is_away = self.world.spell(Fault::QuarantineOutage, 0);
+        if is_away || self.world.strikes(Fault::QuarantineAway) {
             self.note_unkept(&content);
             return Err(unavailable());
         }

@@ -23,6 +23,7 @@ pub struct QueueTerms {
     pub visibility: Duration,
     pub retention: Duration,
     pub receives_max: u32,
+    pub in_flight_max: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -113,7 +114,7 @@ impl SqsQueue {
         let mut held = self.held();
         held.come_back(now);
         let mut received = Vec::new();
-        while received.len() < max && held.in_flight.len() < IN_FLIGHT_MAX {
+        while received.len() < max && held.in_flight.len() < terms.in_flight_max {
             let Some(entry) = held.waiting.first_entry() else {
                 break;
             };
@@ -151,7 +152,10 @@ impl SqsQueue {
     pub async fn changed(&self, now: Duration, at_most: Duration) {
         let due = {
             let held = self.held();
+            // What waits has to wait on if no more may be in flight.
+            let is_full = held.in_flight.len() >= self.terms.in_flight_max;
             let waiting = held.waiting.first_key_value().map(|((due, _), _)| *due);
+            let waiting = waiting.filter(|_| !is_full);
             let in_flight = held.due.first().map(|(due, _)| *due);
             waiting.into_iter().chain(in_flight).min()
         };

@@ -17,7 +17,7 @@ use crate::faults::{Fault, Faults};
 use crate::functions::Platform;
 use crate::object::Taste;
 use crate::producer::{Producer, since};
-use crate::queue::{QueueTerms, SqsQueue};
+use crate::queue::{IN_FLIGHT_MAX, QueueTerms, SqsQueue};
 use crate::random::{Random, seed_product};
 use crate::world::{BUCKET, Spell, TOKEN, World};
 
@@ -48,14 +48,19 @@ const SWEEP_WINDOW: Duration = Duration::from_secs(48 * 3_600);
 
 /// Lives through one seed.
 pub fn run(seed: u64) -> Outcome {
+    seed_product(seed);
+    in_virtual_time(live(seed))
+}
+
+/// Waits for a future on this thread alone, whose clock goes on when nothing else does.
+pub fn in_virtual_time<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O");
-    seed_product(seed);
     // What runs here borrows across waits in ways that no compiler can show to be `Send`.
-    tokio::task::LocalSet::new().block_on(&runtime, live(seed))
+    tokio::task::LocalSet::new().block_on(&runtime, future)
 }
 
 async fn live(seed: u64) -> Outcome {
@@ -66,6 +71,7 @@ async fn live(seed: u64) -> Outcome {
         visibility: Duration::from_secs(0),
         retention: Duration::from_secs(14 * 86_400),
         receives_max: 1_000,
+        in_flight_max: IN_FLIGHT_MAX,
     });
     // A batch that has to be cut takes many requests one after the other, and what is cut is not remembered.
     let timeout = Duration::from_secs(match world.endpoint_ms_max > 2_000 {
@@ -203,6 +209,7 @@ fn spells(random: &mut Random, faults: &Faults) -> Vec<Spell> {
         (Fault::EndpointOutage, 4 * 3_600),
         (Fault::EndpointWrongToken, 3_600),
         (Fault::LedgerAway, 1_200),
+        (Fault::QuarantineOutage, 3_600),
     ] {
         if faults.rate(fault) == 0.0 {
             continue;
@@ -221,7 +228,7 @@ fn spells(random: &mut Random, faults: &Faults) -> Vec<Spell> {
     spells
 }
 
-fn make_platform(
+pub fn make_platform(
     world: &Arc<World>,
     mut queue: Arc<SqsQueue>,
     taste: Taste,

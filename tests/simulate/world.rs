@@ -144,10 +144,14 @@ pub struct State {
     /// What the ledger was last told of a content, by applied moves.
     pub ended: BTreeMap<usize, (Ended, Account)>,
     pub claims: Vec<Held>,
+    pub claims_of_content: BTreeMap<usize, Vec<usize>>,
+    pub claims_of_worker: BTreeMap<String, Vec<usize>>,
     pub claim_of_owner: BTreeMap<String, usize>,
     pub requests: Vec<Request>,
     pub under_way: BTreeMap<u64, UnderWay>,
     pub keys: BTreeSet<String>,
+    /// The most requests under way at once, of all processes.
+    pub requests_at_once: usize,
     pub violations: Vec<String>,
     pub story: String,
     pub tells: bool,
@@ -211,10 +215,13 @@ impl World {
                 objects_kept: BTreeSet::new(),
                 ended: BTreeMap::new(),
                 claims: Vec::new(),
+                claims_of_content: BTreeMap::new(),
+                claims_of_worker: BTreeMap::new(),
                 claim_of_owner: BTreeMap::new(),
                 requests: Vec::new(),
                 under_way: BTreeMap::new(),
                 keys: BTreeSet::new(),
+                requests_at_once: 0,
                 violations: Vec::new(),
                 story: String::new(),
                 tells: true,
@@ -303,6 +310,8 @@ impl World {
         let under_way = state.under_way.entry(process).or_default();
         change(under_way, true);
         let now = under_way.clone();
+        let at_once = state.under_way.values().map(|of| of.requests).sum();
+        state.requests_at_once = state.requests_at_once.max(at_once);
         let bounds = &self.bounds;
         if now.requests > bounds.requests_in_flight_max {
             state.violate(at, &format!("{} requests under way at once", now.requests));
@@ -381,6 +390,28 @@ impl State {
     fn is_answered(&self, content: usize, record: usize) -> bool {
         let fate = &self.fates[content][record];
         fate.kept || !fate.taken.is_empty()
+    }
+
+    /// The claims on a content, oldest first.
+    pub fn claims_of(&self, content: usize) -> &[usize] {
+        self.claims_of_content
+            .get(&content)
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Enters a claim; the first move of its owner.
+    pub fn enter_claim(&mut self, held: Held) {
+        let claim = self.claims.len();
+        self.claims_of_content
+            .entry(held.content)
+            .or_default()
+            .push(claim);
+        self.claims_of_worker
+            .entry(held.worker.clone())
+            .or_default()
+            .push(claim);
+        self.claim_of_owner.insert(held.owner.clone(), claim);
+        self.claims.push(held);
     }
 
     /// What a checkpoint says must be true already.
