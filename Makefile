@@ -81,10 +81,18 @@ scale-model: ## Say what a number of objects a day takes, and costs: make scale-
 
 ## Before a commit
 
-.PHONY: simulate
+.PHONY: simulate drill mutants
+# As many as CI lives through.
 SEEDS ?= 500
 simulate: ## Live through many seeds of faults, or tell the story of one: make simulate [SEEDS=500] [SEED=123]
-	$(if $(SEED),BRIGADE_TEST_SEED=$(SEED),BRIGADE_TEST_SEEDS=$(SEEDS)) $(CARGO) test --locked --features local --test simulate -- --nocapture whatever
+	$(if $(SEED),BRIGADE_TEST_SEED=$(SEED),BRIGADE_TEST_SEEDS=$(SEEDS)) $(CARGO) test --locked --features local --test simulate -- --nocapture whatever_goes_wrong
+
+drill: ## Live through outages of days, of the endpoint and of reconcile, in virtual time
+	$(CARGO) test --locked --features local --test simulate -- --nocapture drill::
+
+# Each takes a build of the library.
+mutants: ## Show that the simulation notices defects: make mutants [MUTANT_SEEDS=500] [MUTANTS="name ..."]
+	CARGO="$(CARGO)" $(PYTHON) tests/simulate/mutants.py --seeds $(or $(MUTANT_SEEDS),500) $(MUTANTS)
 
 .PHONY: check template deny encoders fuzz torture e2e e2e-deployed e2e-moto
 check: lint test template ## Everything that must hold before a commit: lint, test, template
