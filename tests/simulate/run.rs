@@ -148,6 +148,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
             .pick(&[150, 700, 3_000, 40_000])
             .max(batch_bytes_max as u64 / 30),
         objects_in_flight_max: random.between(1, 5) as usize,
+        small_objects_per_turn: random.pick(&[1, 2, 16]),
         requests_in_flight_max: requests,
         body_bytes_in_flight_max: random.pick(&[40_000, 200_000, 1 << 20]),
         share_linger: Duration::from_millis(random.pick(&[50, 500])),

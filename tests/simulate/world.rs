@@ -320,7 +320,11 @@ impl World {
         if held {
             state.violate(at, &format!("{} bytes of bodies at once", now.body_bytes));
         }
-        if now.reads > bounds.objects_in_flight_max {
+        let reads_max = match bounds.small_objects_per_turn {
+            0 | 1 => bounds.objects_in_flight_max,
+            _ => bounds.objects_in_flight_max.max(SMALL_READS_MAX),
+        };
+        if now.reads > reads_max {
             state.violate(at, &format!("{} objects read at once", now.reads));
         }
         if now.moves > MOVES_MAX {
@@ -336,6 +340,9 @@ impl World {
 
 /// `LEDGER_MOVES_MAX` of the pipeline.
 const MOVES_MAX: usize = 16;
+
+/// `SMALL_OBJECTS_MAX` of its turns to read.
+const SMALL_READS_MAX: usize = 16;
 
 /// Something that is under way in a process.
 pub struct Guard {
