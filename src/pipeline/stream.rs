@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use tokio::time::MissedTickBehavior;
 
 use super::input::Input;
 use super::parcel::{Carried, Parcel, carry, refused_all};
@@ -136,6 +137,8 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         let mut deliveries = FuturesUnordered::new();
         let mut saving: Option<Saving<'_>> = None;
         let mut renewal = tokio::time::interval(pipeline.bounds.lease / 3);
+        // Renewals that were missed while a checkpoint was being written need no making up for.
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         renewal.reset();
         let time_left = self.time_left();
         let time_is_up = async {
