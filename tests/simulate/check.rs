@@ -94,7 +94,7 @@ fn doubles(world: &World, state: &State, found: &mut Vec<String>) -> Doubles {
             let Some(extra) = fate.taken.len().checked_sub(1).filter(|extra| *extra > 0) else {
                 continue;
             };
-            let excused: Vec<(&Taken, Cause)> = fate
+            let mut excused: Vec<(&Taken, Cause)> = fate
                 .taken
                 .iter()
                 .filter_map(|taken| Some((taken, excuse(state, taken)?)))
@@ -108,6 +108,8 @@ fn doubles(world: &World, state: &State, found: &mut Vec<String>) -> Doubles {
                 ));
                 continue;
             }
+            // What a lost answer explains no claim has to answer for.
+            excused.sort_by_key(|(_, cause)| *cause);
             for (taken, cause) in excused.into_iter().take(extra) {
                 *doubles.by_cause.entry(cause).or_default() += 1;
                 if let (Some(claim), true) = (
@@ -122,7 +124,8 @@ fn doubles(world: &World, state: &State, found: &mut Vec<String>) -> Doubles {
     }
     for (claim, (content, bytes)) in by_claim {
         // A batch is full with the record that no longer fits, and one that is larger is alone in it.
-        let longest = state.contents[content].line_bytes_max;
+        let taken = state.fates[content].iter().flat_map(|fate| &fate.taken);
+        let longest = taken.map(|taken| taken.bytes).max().unwrap_or_default();
         let batch = world.bounds.limits.batch_bytes_max.max(longest);
         let most = world.bounds.requests_in_flight_max * batch;
         doubles.bound_used = doubles.bound_used.max(bytes as f64 / most as f64);

@@ -220,12 +220,17 @@ fn note_claim(state: &mut crate::world::State, content: usize, owner: &str, unti
         content,
         worker: owner.split('/').next().unwrap_or(owner).to_owned(),
         owner: owner.to_owned(),
+        renewed: Vec::new(),
         until: Some(until),
         end: End::Open,
         // Until its claimant hears of it.
         was_troubled: true,
     });
 }
+
+/// Renewals within the time in which one is due, each of which is a write to pay for. A late one comes
+/// close to the next, and a checkpoint between two makes no difference.
+const RENEWALS_MAX: usize = 3;
 
 /// What happens to a move on its way.
 #[derive(Clone, Copy, Debug)]
@@ -377,6 +382,18 @@ impl SimLedger {
             return;
         };
         let claim = *claim;
+        let at = self.world.elapsed();
+        let lease = self.world.bounds.lease;
+        let held = &mut state.claims[claim];
+        if let (Move::Renew(..), Ok(_)) = (what, moved) {
+            held.renewed.push(at);
+            let before = held.renewed.iter().rev().nth(RENEWALS_MAX);
+            if before.is_some_and(|before| at - *before < lease / 3) {
+                let key = &what.content().key;
+                state.violate(at, &format!("{key}: its lease is renewed again and again"));
+                return;
+            }
+        }
         let held = &mut state.claims[claim];
         match moved {
             Ok(_) if what.ends_the_claim() => held.end = End::Clean,

@@ -43,8 +43,6 @@ pub struct Content {
     pub health: Health,
     /// Whether it still stands at its key.
     pub stands: bool,
-    /// The longest line that may leave of it.
-    pub line_bytes_max: usize,
 }
 
 /// A content before it is put.

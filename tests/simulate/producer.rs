@@ -105,17 +105,11 @@ impl Producer {
         {
             content.stands = false;
         }
-        let longest = drafted
-            .records
-            .iter()
-            .map(|record| record.bytes.len())
-            .max();
         state.contents.push(Content {
             id: id.clone(),
             records: drafted.records,
             health: drafted.health,
             stands: true,
-            line_bytes_max: 2 * longest.unwrap_or(0) + 2_000,
         });
         state.keys.insert(key.to_owned());
         state.by_id.insert(id.clone(), number);

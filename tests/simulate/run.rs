@@ -188,6 +188,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
         ] {
             faults.raise(fault, 0.6);
         }
+        faults.raise(Fault::Killed, random.pick(&[0.0, 0.3]));
     }
     let spells = spells(random, &faults);
     let world = World::new(

@@ -62,6 +62,8 @@ pub struct Held {
     pub worker: String,
     pub owner: String,
     pub end: End,
+    /// When its last renewals were confirmed, the latest last.
+    pub renewed: Vec<Duration>,
     /// Until when the ledger says that it is held; none once it says that it is not.
     pub until: Option<Timestamp>,
     /// Whether a move under it failed or was not confirmed.
