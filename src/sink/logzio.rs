@@ -81,6 +81,10 @@ impl<T: TokenSource> Sink for LogzioSink<T> {
         };
         answer_of(response, &self.endpoint, body, until).await
     }
+
+    async fn prepare(&self) {
+        self.token.prepare().await;
+    }
 }
 
 /// What the listener's answer to `body` means. Nothing is read of it after `until`, and no text made here
@@ -92,10 +96,6 @@ pub async fn answer_of(response: Response, endpoint: &Url, body: &Body, until: I
     match post::read_bounded(response, until).await {
         Ok(text) => answer_of_counts(&text, body),
         Err(reason) => reason.into(),
-    }
-
-    async fn prepare(&self) {
-        self.token.prepare().await;
     }
 }
 
