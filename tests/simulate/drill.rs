@@ -239,6 +239,7 @@ fn bounds() -> Bounds {
         add_source_field: false,
         part_bytes: 4 << 20,
         objects_in_flight_max: 4,
+        restore_interval_bytes: 64 << 20,
         small_objects_per_turn: 4,
         requests_in_flight_max: 4,
         body_bytes_in_flight_max: 32 << 20,

@@ -150,6 +150,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
         objects_in_flight_max: random.between(1, 5) as usize,
         small_objects_per_turn: random.pick(&[1, 2, 16]),
         requests_in_flight_max: requests,
+        restore_interval_bytes: random.pick(&[1, 2_000, 64 << 20]),
         body_bytes_in_flight_max: random.pick(&[40_000, 200_000, 1 << 20]),
         share_linger: Duration::from_millis(random.pick(&[50, 500])),
         delivery_timeout: Duration::from_secs(random.pick(&[2, 10, 30])),
