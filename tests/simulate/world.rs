@@ -346,11 +346,14 @@ const MOVES_MAX: usize = 16;
 /// `SMALL_OBJECTS_MAX` of its turns to read.
 const SMALL_READS_MAX: usize = 16;
 
+/// Counts something as begun, or as ended.
+type Change = Box<dyn Fn(&mut UnderWay, bool) + Send>;
+
 /// Something that is under way in a process.
 pub struct Guard {
     world: Arc<World>,
     process: u64,
-    change: Box<dyn Fn(&mut UnderWay, bool) + Send>,
+    change: Change,
 }
 
 impl Drop for Guard {
