@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bucket_brigade::assemble::Limits;
+use bucket_brigade::expansion::ExpansionMax;
 use bucket_brigade::pipeline::Bounds;
 use bucket_brigade::shape::Shape;
 
@@ -231,6 +232,10 @@ fn bounds() -> Bounds {
             batch_bytes_max: 8 << 20,
             record_bytes_max: 1 << 20,
             level: 8,
+        },
+        expansion_max: ExpansionMax {
+            plain_bytes: 1 << 40,
+            ratio: 900,
         },
         shape: Shape {
             json_only: true,

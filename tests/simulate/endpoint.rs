@@ -18,6 +18,7 @@ use crate::object::{Nature, identity};
 use crate::world::{Request, TOKEN, Taken, World};
 
 /// The way of one process to the endpoint.
+#[derive(Clone)]
 pub struct SimSink {
     pub world: Arc<World>,
     pub process: u64,

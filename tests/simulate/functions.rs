@@ -12,6 +12,7 @@ use bucket_brigade::config::WatchedPrefix;
 use bucket_brigade::invocation::{Answer, Ingest};
 use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::pipeline::{Deadline, Pipeline, Ports};
+use bucket_brigade::quarantine::memory::MemoryQuarantine;
 use bucket_brigade::reconcile::{ReconcileBounds, Reconciler};
 use bucket_brigade::store::memory::MemoryStore;
 use bucket_brigade::telemetry::Metrics;
@@ -36,6 +37,7 @@ pub struct Platform {
     pub producer: Arc<Producer>,
     pub store: Arc<MemoryStore>,
     pub ledger: Arc<MemoryLedger>,
+    pub quarantine: Arc<MemoryQuarantine>,
     pub queue: Arc<SqsQueue>,
     /// How long an invocation may take.
     pub timeout: Duration,
@@ -128,6 +130,7 @@ impl Platform {
             },
             ledger: self.ledger(id),
             quarantine: SimQuarantine {
+                inner: Arc::clone(&self.quarantine),
                 world: Arc::clone(&self.world),
             },
             clock,
@@ -139,6 +142,7 @@ impl Platform {
             ingest: Ingest {
                 pipeline: Pipeline::new(ports, self.world.bounds.clone()),
                 queue: Some(self.queue()),
+                queued: self.reconcile.queued,
                 metrics: Metrics::new("simulation"),
             },
             invocations: 0,

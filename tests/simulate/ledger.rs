@@ -7,13 +7,14 @@ use std::time::Duration;
 use bucket_brigade::checkpoint::{Account, Checkpoint};
 use bucket_brigade::clock::Timestamp;
 use bucket_brigade::ledger::memory::MemoryLedger;
-use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Row};
+use bucket_brigade::ledger::{Claim, Lease, Ledger, LedgerError, Owner, Release, Reopened, Row};
 use bucket_brigade::object::ContentId;
 use futures_util::FutureExt;
 
 use crate::faults::Fault;
 use crate::world::{End, Ended, Held, World};
 
+#[derive(Clone)]
 pub struct SimLedger {
     pub inner: Arc<MemoryLedger>,
     pub world: Arc<World>,
@@ -501,6 +502,17 @@ impl Ledger for SimLedger {
         self.make(Move::Unqueue(content.clone(), until))
             .await
             .map(drop)
+    }
+
+    async fn reopen(
+        &self,
+        content: &ContentId,
+        checkpoint: &Checkpoint,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Reopened, LedgerError> {
+        self.gate().await?;
+        self.inner.reopen(content, checkpoint, now, until).await
     }
 
     async fn range(

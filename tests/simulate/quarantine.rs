@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use bucket_brigade::object::ContentId;
-use bucket_brigade::quarantine::{Quarantine, QuarantineError};
+use bucket_brigade::object::{ContentId, ObjectId};
+use bucket_brigade::quarantine::memory::MemoryQuarantine;
+use bucket_brigade::quarantine::{Entries, Entry, EntryPage, Quarantine, QuarantineError};
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -11,7 +12,9 @@ use crate::faults::Fault;
 use crate::object::identity;
 use crate::world::World;
 
+#[derive(Clone)]
 pub struct SimQuarantine {
+    pub inner: Arc<MemoryQuarantine>,
     pub world: Arc<World>,
 }
 
@@ -45,6 +48,7 @@ impl Quarantine for SimQuarantine {
             return Err(unavailable());
         }
         self.take_in(name, &content);
+        self.inner.keep(name, content.clone()).await?;
         if self.world.strikes(Fault::QuarantineAnswerLost) {
             self.note_unkept(&content);
             self.world.pass_log(1, 5_000).await;
@@ -52,6 +56,25 @@ impl Quarantine for SimQuarantine {
         }
         self.world.pass(1, 50).await;
         Ok(format!("memory:{name}"))
+    }
+}
+
+/// Nothing is replayed here.
+impl Entries for SimQuarantine {
+    async fn list(&self, under: &str, after: Option<&str>) -> Result<EntryPage, QuarantineError> {
+        self.inner.list(under, after).await
+    }
+
+    async fn read(&self, entry: &Entry) -> Result<Option<Bytes>, QuarantineError> {
+        self.inner.read(entry).await
+    }
+
+    async fn replace(&self, entry: &Entry, rest: Option<Bytes>) -> Result<bool, QuarantineError> {
+        self.inner.replace(entry, rest).await
+    }
+
+    fn object(&self, name: &str) -> ObjectId {
+        self.inner.object(name)
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bucket_brigade::assemble::Limits;
 use bucket_brigade::config::WatchedPrefix;
+use bucket_brigade::expansion::ExpansionMax;
 use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::pipeline::Bounds;
+use bucket_brigade::quarantine::memory::MemoryQuarantine;
 use bucket_brigade::reconcile::ReconcileBounds;
 use bucket_brigade::shape::Shape;
 use bucket_brigade::store::memory::MemoryStore;
@@ -133,6 +135,10 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
             batch_bytes_max,
             record_bytes_max,
             level: random.pick(&[1, 6, 8]),
+        },
+        expansion_max: ExpansionMax {
+            plain_bytes: 1 << 40,
+            ratio: 900,
         },
         shape: match is_logzio {
             true => Shape {
@@ -261,6 +267,7 @@ pub fn make_platform(
         producer,
         store,
         ledger: Arc::new(MemoryLedger::new()),
+        quarantine: Arc::new(MemoryQuarantine::new()),
         queue,
         timeout,
         margin: Duration::from_secs(8),
