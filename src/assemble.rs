@@ -695,6 +695,27 @@ mod tests {
     }
 
     #[test]
+    fn records_that_stand_before_the_checkpoints_position_are_sent_like_any_other() {
+        // As in an object that was damaged on its way: its records are not where they were.
+        let checkpoint = Checkpoint {
+            position: Position {
+                offset: 1_000,
+                record: 1,
+            },
+            ..Checkpoint::default()
+        };
+        let plain = b"{\"n\":0}\n{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n";
+        let assembler = Assembler::new(limits(1_000), logzio(), &checkpoint);
+        let (batches, end) = assemble(assembler, plain, 7);
+        end.expect("a whole object");
+        let mut sent = Ranges::new();
+        for batch in &batches {
+            sent.extend(&batch.sent);
+        }
+        assert_eq!(sent, Ranges::from(1..4));
+    }
+
+    #[test]
     fn a_truncated_gzip_gives_its_complete_records_and_an_error() {
         let plain: String = (0..5_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
         let input = gzip(plain.as_bytes());

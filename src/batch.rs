@@ -156,7 +156,8 @@ impl Batcher {
         held == 0
             || (held + length < self.batch_bytes_max
                 && open.offsets.len() < RECORDS_MAX
-                && position.offset - self.start.offset < SPAN_BYTES_MAX)
+                // Of an object that does not read as it did before, a record may stand before the checkpoint.
+                && position.offset.saturating_sub(self.start.offset) < SPAN_BYTES_MAX)
     }
 
     /// Whether `plain_bytes` of unchanged records all fit the open batch. A 128th part of it is left free, so
