@@ -1,7 +1,8 @@
 //! One seed: a world is made of it, lives through its faults, calms down, and is held to account.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use bucket_brigade::assemble::Limits;
@@ -399,28 +400,51 @@ async fn rest_is_quiet(platform: &Platform) {
     }
 }
 
-/// Takes what the product logs into the story, and looks for the token in it.
-fn listen(world: &Arc<World>) -> tracing::subscriber::DefaultGuard {
-    let world = Arc::clone(world);
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .without_time()
-        .with_target(false)
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || Log(Arc::clone(&world)))
-        .finish();
-    tracing::subscriber::set_default(subscriber)
+thread_local! {
+    /// The world that this thread simulates.
+    static LISTENING: RefCell<Option<Arc<World>>> = const { RefCell::new(None) };
 }
 
-struct Log(Arc<World>);
+/// Takes what the product logs on this thread into the story, until it is dropped.
+struct Listening;
+
+/// Takes what the product logs into the story, and looks for the token in it.
+///
+/// There is one subscriber for all threads: with one for each, whether a line is of interest to anyone is
+/// cached for all of them, and depends on which threads there are.
+fn listen(world: &Arc<World>) -> Listening {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(|| Log(LISTENING.with_borrow(Clone::clone)))
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).expect("the only one");
+    });
+    LISTENING.set(Some(Arc::clone(world)));
+    Listening
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        LISTENING.set(None);
+    }
+}
+
+struct Log(Option<Arc<World>>);
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let text = String::from_utf8_lossy(bytes);
-        if text.contains(TOKEN) {
-            self.0.violate("the token was logged");
+        if let Some(world) = &self.0 {
+            let text = String::from_utf8_lossy(bytes);
+            if text.contains(TOKEN) {
+                world.violate("the token was logged");
+            }
+            world.tell(text.trim_end());
         }
-        self.0.tell(text.trim_end());
         Ok(bytes.len())
     }
 
