@@ -139,30 +139,38 @@ impl Case<'_> {
         assert_eq!(kept, too_long, "lines that do not");
     }
 
-    pub fn assemble(&self, pass_through: bool) -> (Vec<Batch>, Result<Position, DecodeError>) {
+    pub fn assemble(&self, pass_through: bool) -> Assembled {
         let limits = Limits {
             batch_bytes_max: self.batch_bytes_max,
             record_bytes_max: self.record_bytes_max,
             level: self.level,
             pass_through,
         };
-        let mut assembler = Assembler::new(limits, self.shape.clone(), &self.checkpoint);
-        let mut batches = Vec::new();
-        let pushed = self.input.chunks(self.step).try_for_each(|mut piece| {
-            loop {
-                let taken = assembler.push(piece)?;
-                piece = &piece[taken..];
-                let before = batches.len();
-                batches.extend(std::iter::from_fn(|| assembler.pop()));
-                if piece.is_empty() && batches.len() == before {
-                    return Ok(());
-                }
-            }
-        });
-        let end = pushed.and_then(|()| assembler.finish());
-        batches.extend(std::iter::from_fn(|| assembler.pop()));
-        (batches, end)
+        let assembler = Assembler::new(limits, self.shape.clone(), &self.checkpoint);
+        assemble(assembler, self.input, self.step)
     }
+}
+
+/// Batches, and where the records end.
+pub type Assembled = (Vec<Batch>, Result<Position, DecodeError>);
+
+/// All that comes of `input` in pieces of `step` bytes.
+pub fn assemble(mut assembler: Assembler, input: &[u8], step: usize) -> Assembled {
+    let mut batches = Vec::new();
+    let pushed = input.chunks(step).try_for_each(|mut piece| {
+        loop {
+            let taken = assembler.push(piece)?;
+            piece = &piece[taken..];
+            let before = batches.len();
+            batches.extend(std::iter::from_fn(|| assembler.pop()));
+            if piece.is_empty() && batches.len() == before {
+                return Ok(());
+            }
+        }
+    });
+    let end = pushed.and_then(|()| assembler.finish());
+    batches.extend(std::iter::from_fn(|| assembler.pop()));
+    (batches, end)
 }
 
 /// Bodies in one, as small objects share a request: the last one first, since others seldom end with a copied

@@ -23,30 +23,10 @@ use bucket_brigade::sink::{Answer, RetryReason, Sink};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::both_ways::plain_of;
+use crate::both_ways::{assemble, plain_of};
 use crate::cloudflare::Records;
 use crate::pass_through::{case, layout, log};
 use crate::world::{World, gzip, lines, records};
-
-type Assembled = (Vec<Batch>, Result<Position, DecodeError>);
-
-fn assemble(mut assembler: Assembler, input: &[u8], step: usize) -> Assembled {
-    let mut batches = Vec::new();
-    let pushed = input.chunks(step).try_for_each(|mut piece| {
-        loop {
-            let taken = assembler.push(piece)?;
-            piece = &piece[taken..];
-            let before = batches.len();
-            batches.extend(std::iter::from_fn(|| assembler.pop()));
-            if piece.is_empty() && batches.len() == before {
-                return Ok(());
-            }
-        }
-    });
-    let end = pushed.and_then(|()| assembler.finish());
-    batches.extend(std::iter::from_fn(|| assembler.pop()));
-    (batches, end)
-}
 
 /// The plain bytes of an object up to `most` of them or its damage, and perhaps some more.
 fn decoded(object: &[u8], most: usize) -> Vec<u8> {
