@@ -31,10 +31,10 @@ pub struct InFlight {
 /// latter in a vector that doubles; what is gathered for the compressor and what comes out of it, 1 MiB
 /// each; the compressor itself.
 const CODEC_BYTES: u64 = 9 * MIB;
-/// Of one small object that is read: 64 KiB as stored and less than 1 MiB plain; the same and the shaped
-/// records for the compressor, what comes out of it, the compressor itself; where at most half a million
-/// records begin.
-const SMALL_READING_BYTES: u64 = 8 * MIB;
+/// Of one small object that is read: 32 KiB as stored, its compressed block, and less than 256 KiB plain; the
+/// shaped records for the compressor and what comes out of it, 1 MiB each; the compressor itself; where at
+/// most 128 Ki records begin, in a vector that doubles.
+const SMALL_READING_BYTES: u64 = 5 * MIB;
 /// The program, its clients and their connections.
 const PROGRAM_BYTES: u64 = 24 * MIB;
 /// With how much memory one reckons where no function says its own: the template's default.

@@ -390,7 +390,7 @@ fn what_is_given_is_kept_and_the_rest_fits_beside_it() {
     ]);
     let expected = InFlight {
         objects_max: 2,
-        small_objects_per_turn: 4,
+        small_objects_per_turn: 7,
         requests_max: 16,
         body_bytes_max: 1_000_000,
     };

@@ -13,13 +13,13 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// An object of so many bytes, as it is stored, may be a small one.
-pub const SMALL_OBJECT_BYTES: u64 = 64 * 1024;
+pub const SMALL_OBJECT_BYTES: u64 = 32 * 1024;
 
 /// A small object has fewer plain bytes than this, and fits a batch.
-pub const SMALL_OBJECT_PLAIN_BYTES: u64 = 1 << 20;
+pub const SMALL_OBJECT_PLAIN_BYTES: u64 = 256 * 1024;
 
 /// Small objects that are read at once. More make one CPU no faster, and each takes connections.
-const SMALL_OBJECTS_MAX: usize = 16;
+const SMALL_OBJECTS_MAX: usize = 32;
 
 /// All turns there are.
 pub(super) struct Turns {

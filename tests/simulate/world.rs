@@ -344,7 +344,7 @@ impl World {
 const MOVES_MAX: usize = 16;
 
 /// `SMALL_OBJECTS_MAX` of its turns to read.
-const SMALL_READS_MAX: usize = 16;
+const SMALL_READS_MAX: usize = 32;
 
 /// Counts something as begun, or as ended.
 type Change = Box<dyn Fn(&mut UnderWay, bool) + Send>;
