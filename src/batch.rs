@@ -444,6 +444,7 @@ impl Batcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::Form;
 
     #[test]
     fn the_offset_of_a_record_after_gigabytes_of_blank_lines_is_right() {
@@ -458,6 +459,7 @@ mod tests {
             length: 4,
             end: position.offset + 5,
             frame: Frame::LineFeed,
+            form: Form::Line,
         };
         assert!(batcher.fits(position, 4));
         batcher.send(&record, record.bytes);

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 
 use crate::records::Record;
 
+pub mod spec;
+
 /// How records are to leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
@@ -345,7 +347,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::Position;
-    use crate::records::Frame;
+    use crate::records::{Form, Frame};
 
     fn record(bytes: &[u8]) -> Record<'_> {
         Record {
@@ -354,6 +356,7 @@ mod tests {
             length: bytes.len() as u64,
             end: bytes.len() as u64 + 1,
             frame: Frame::LineFeed,
+            form: Form::Line,
         }
     }
 
