@@ -17,6 +17,7 @@ use crate::checkpoint::{Position, Ranges};
 use crate::decode::Block;
 use crate::records::{Frame, Record};
 use crate::restore::RestorePoint;
+use crate::route::Route;
 use crate::symbols::{self, Entry};
 
 /// A run of records on their way to the endpoint.
@@ -144,6 +145,11 @@ impl Batcher {
             open: None,
             start,
         }
+    }
+
+    /// Says where this batch and those after it go.
+    pub fn set_route(&mut self, route: Route) {
+        self.body.set_route(route);
     }
 
     /// Whether a record of `length` bytes that begins at `position` fits the open batch; one always

@@ -13,6 +13,7 @@ use memchr::{memchr, memchr_iter};
 use crate::bits::{BitWriter, Bits};
 use crate::compress::Compressor;
 use crate::decode::Block;
+use crate::route::Route;
 use crate::symbols::Entry;
 
 /// How hard the parts of a body that was cut are compressed.
@@ -41,15 +42,19 @@ pub struct Body {
     /// Length when inflated.
     pub plain_bytes: u64,
     pub records: u64,
+    /// Where it goes, and as what.
+    pub route: Route,
     /// Bits of its blocks, all but [`LAST_BLOCK`]. They begin at the edge of a byte.
     block_bits: u64,
 }
 
 impl Body {
-    /// One body with the records of all, in their order. Nothing is compressed again.
+    /// One body with the records of all, in their order, which are of one route. Nothing is compressed
+    /// again.
     pub fn concat<'a>(bodies: impl IntoIterator<Item = &'a Body>) -> Body {
         let mut writer = BodyWriter::new(CUT_LEVEL);
         for body in bodies {
+            writer.set_route(body.route.clone());
             writer.append(body);
         }
         writer.finish()
@@ -86,8 +91,8 @@ impl Body {
         let cut = memchr_iter(b'\n', &plain).nth(nth)? + 1;
         let (before, after) = plain.split_at(cut);
         Some((
-            Body::encode(before, ordinal),
-            Body::encode(after, self.records - ordinal),
+            self.encode(before, ordinal),
+            self.encode(after, self.records - ordinal),
         ))
     }
 
@@ -96,8 +101,10 @@ impl Body {
         self.split_at_ordinal(self.records / 2)
     }
 
-    fn encode(plain: &[u8], records: u64) -> Body {
+    /// A body with some of its records.
+    fn encode(&self, plain: &[u8], records: u64) -> Body {
         let mut writer = BodyWriter::new(CUT_LEVEL);
+        writer.set_route(self.route.clone());
         writer.write(plain);
         writer.count(records);
         writer.finish()
@@ -138,6 +145,7 @@ pub struct BodyWriter {
     crc: Crc,
     plain_bytes: u64,
     records: u64,
+    route: Route,
 }
 
 impl BodyWriter {
@@ -151,7 +159,13 @@ impl BodyWriter {
             crc: Crc::new(),
             plain_bytes: 0,
             records: 0,
+            route: Route::default(),
         }
+    }
+
+    /// Says where this body and those after it go.
+    pub fn set_route(&mut self, route: Route) {
+        self.route = route;
     }
 
     /// Appends a record, which holds no newline, and a newline.
@@ -235,6 +249,7 @@ impl BodyWriter {
             gzip: gzip.into(),
             plain_bytes,
             records: std::mem::take(&mut self.records),
+            route: self.route.clone(),
             block_bits,
         }
     }

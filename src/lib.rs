@@ -35,6 +35,8 @@ pub mod records;
 
 pub mod shape;
 
+pub mod route;
+
 pub mod bits;
 pub mod body;
 pub mod compress;

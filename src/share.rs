@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::body::Body;
 use crate::checkpoint::Ranges;
 use crate::delivery::{Delivered, Unidentified};
+use crate::route::Route;
 
 /// How long bodies wait for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,20 +23,23 @@ pub struct Linger {
     pub whole: Duration,
 }
 
-/// Bodies that wait to share a request, in the order in which they came. `T` stands for one of them.
+/// Bodies that wait to share a request, those of each route in the order in which they came. `T` stands for
+/// one of them.
 #[derive(Debug)]
 pub struct Pool<T> {
     bytes_max: u64,
     linger: Linger,
     /// How many may still bring a body.
     expected: usize,
-    open: Option<Open<T>>,
+    /// One for each route at most, and few.
+    open: Vec<Open<T>>,
     ready: VecDeque<Vec<T>>,
 }
 
-/// The group that is being filled. It holds one member at least.
+/// A group that is being filled. It holds one member at least.
 #[derive(Debug)]
 struct Open<T> {
+    route: Route,
     members: Vec<T>,
     bytes: u64,
     first_came: Instant,
@@ -49,7 +53,7 @@ impl<T> Pool<T> {
             bytes_max,
             linger,
             expected: 0,
-            open: None,
+            open: Vec::new(),
             ready: VecDeque::new(),
         }
     }
@@ -65,7 +69,7 @@ impl<T> Pool<T> {
         self.expected += 1;
     }
 
-    /// One that was expected brings nothing more. With the last of them the open group is ready.
+    /// One that was expected brings nothing more. With the last of them every open group is ready.
     pub fn leave(&mut self) {
         debug_assert!(self.expected > 0, "only who was expected leaves");
         self.expected = self.expected.saturating_sub(1);
@@ -75,45 +79,56 @@ impl<T> Pool<T> {
     }
 
     /// One that was expected brings its body, which has so many plain bytes, and leaves.
-    pub fn push(&mut self, member: T, bytes: u64, now: Instant) {
-        let is_full = |open: &Open<T>| open.bytes.saturating_add(bytes) > self.bytes_max;
-        if self.open.as_ref().is_some_and(is_full) {
-            self.flush();
-        }
-        let open = self.open.get_or_insert_with(|| Open {
-            members: Vec::new(),
-            bytes: 0,
-            first_came: now,
-            last_came: now,
-        });
+    pub fn push(&mut self, member: T, route: &Route, bytes: u64, now: Instant) {
+        let at = match self.open.iter().position(|open| open.route == *route) {
+            Some(at) if self.open[at].bytes.saturating_add(bytes) <= self.bytes_max => at,
+            other => {
+                let full = other.map(|at| self.open.remove(at).members);
+                self.ready.extend(full);
+                self.open.push(Open {
+                    route: route.clone(),
+                    members: Vec::new(),
+                    bytes: 0,
+                    first_came: now,
+                    last_came: now,
+                });
+                self.open.len() - 1
+            }
+        };
+        let open = &mut self.open[at];
         open.members.push(member);
         open.bytes = open.bytes.saturating_add(bytes);
         open.last_came = now;
         self.leave();
     }
 
-    /// The open group waits no longer.
+    /// The open groups wait no longer.
     pub fn flush(&mut self) {
-        self.ready.extend(self.open.take().map(|open| open.members));
+        let open = self.open.drain(..);
+        self.ready.extend(open.map(|open| open.members));
     }
 
-    /// Until when the open group waits at the longest.
+    /// Until when the first of the open groups waits at the longest.
     pub fn due(&self) -> Option<Instant> {
-        let open = self.open.as_ref()?;
-        let (idle, whole) = (self.linger.idle, self.linger.whole);
-        Some((open.last_came + idle).min(open.first_came + whole))
+        self.open.iter().map(|open| open.due(self.linger)).min()
     }
 
-    /// [`Pool::flush`], if the open group has waited long enough.
+    /// The open groups that have waited long enough wait no longer.
     pub fn flush_if_due(&mut self, now: Instant) {
-        if self.due().is_some_and(|due| due <= now) {
-            self.flush();
-        }
+        let linger = self.linger;
+        let due = self.open.extract_if(.., |open| open.due(linger) <= now);
+        self.ready.extend(due.map(|open| open.members));
     }
 
     /// The next group that waits no longer.
     pub fn pop(&mut self) -> Option<Vec<T>> {
         self.ready.pop_front()
+    }
+}
+
+impl<T> Open<T> {
+    fn due(&self, linger: Linger) -> Instant {
+        (self.last_came + linger.idle).min(self.first_came + linger.whole)
     }
 }
 
@@ -245,7 +260,7 @@ mod tests {
     fn one_alone_waits_for_nobody() {
         let mut pool = Pool::new(1_000, LINGER);
         pool.expect();
-        pool.push("a", 10, Instant::now());
+        pool.push("a", &Route::default(), 10, Instant::now());
         assert_eq!(ready(&mut pool), [["a"]]);
         assert_eq!(pool.due(), None);
     }
@@ -257,7 +272,7 @@ mod tests {
         (0..100).for_each(|_| pool.expect());
         for n in 0..100 {
             assert!(pool.takes(100_000));
-            pool.push(n, 100_000, now);
+            pool.push(n, &Route::default(), 100_000, now);
         }
         let sizes: Vec<usize> = ready(&mut pool).iter().map(Vec::len).collect();
         assert_eq!(sizes, [83, 17]);
@@ -270,7 +285,7 @@ mod tests {
         let began = Instant::now();
         let mut now = began;
         while pool.due().is_none_or(|due| due > now) {
-            pool.push((), 1, now);
+            pool.push((), &Route::default(), 1, now);
             now += LINGER.idle - Duration::from_millis(1);
             pool.flush_if_due(now);
             if !ready(&mut pool).is_empty() {
@@ -282,7 +297,7 @@ mod tests {
             waited >= LINGER.whole && waited < LINGER.whole + LINGER.idle,
             "it waited {waited:?}"
         );
-        pool.push((), 1, now);
+        pool.push((), &Route::default(), 1, now);
         pool.flush_if_due(now + LINGER.idle - Duration::from_millis(1));
         assert!(pool.pop().is_none());
         pool.flush_if_due(now + LINGER.idle);
@@ -290,19 +305,20 @@ mod tests {
     }
 
     proptest! {
-        /// Each step: how many bytes a member brings, or that it brings none.
+        /// Each step: how many bytes a member brings and on which route, or that it brings none.
         #[test]
-        fn every_body_is_in_one_group_in_order_and_no_group_is_too_large(
-            steps in prop::collection::vec(prop::option::of(0_u64..=500), 1..80),
+        fn every_body_is_in_one_group_of_its_route_in_order_and_no_group_is_too_large(
+            steps in prop::collection::vec(prop::option::of((0_u64..=500, 0_usize..3)), 1..80),
             flushes in prop::collection::btree_set(0_usize..80, 0..6),
         ) {
+            let routes = [Route::default(), Route::typed("elb"), Route::typed("vpcflow")];
             let mut pool = Pool::new(1_000, LINGER);
             let now = Instant::now();
             steps.iter().for_each(|_| pool.expect());
-            let mut groups = Vec::new();
+            let mut groups: Vec<Vec<(usize, u64, usize)>> = Vec::new();
             for (n, step) in steps.iter().enumerate() {
                 match step {
-                    Some(bytes) => pool.push((n, *bytes), *bytes, now),
+                    Some((bytes, route)) => pool.push((n, *bytes, *route), &routes[*route], *bytes, now),
                     None => pool.leave(),
                 }
                 if flushes.contains(&n) {
@@ -315,20 +331,24 @@ mod tests {
             }
             prop_assert_eq!(pool.due(), None, "something is left behind");
             prop_assert!(groups.iter().all(|group| !group.is_empty()));
-            let size = |group: &Vec<(usize, u64)>| group.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            let size = |group: &Vec<(usize, u64, usize)>| group.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
             prop_assert!(groups.iter().all(|group| size(group) <= 1_000));
-            if flushes.is_empty() {
-                for pair in groups.windows(2) {
-                    prop_assert!(size(&pair[0]) + pair[1][0].1 > 1_000, "a group left early");
+            for route in 0..routes.len() {
+                let of_route: Vec<_> = groups.iter().filter(|group| group[0].2 == route).collect();
+                if flushes.is_empty() {
+                    for pair in of_route.windows(2) {
+                        prop_assert!(size(pair[0]) + pair[1][0].1 > 1_000, "a group left early");
+                    }
                 }
+                let came: Vec<_> = of_route.into_iter().flatten().copied().collect();
+                let expected: Vec<_> = steps
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(n, step)| step.map(|(bytes, route)| (n, bytes, route)))
+                    .filter(|(_, _, its)| *its == route)
+                    .collect();
+                prop_assert_eq!(came, expected);
             }
-            let came: Vec<(usize, u64)> = groups.into_iter().flatten().collect();
-            let expected: Vec<(usize, u64)> = steps
-                .iter()
-                .enumerate()
-                .filter_map(|(n, step)| step.map(|bytes| (n, bytes)))
-                .collect();
-            prop_assert_eq!(came, expected);
         }
 
         #[test]

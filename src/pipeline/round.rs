@@ -474,7 +474,7 @@ impl Seat {
         until: Instant,
     ) -> Part {
         let (reply, mut membership) = oneshot::channel();
-        let bytes = body.plain_bytes;
+        let (bytes, route) = (body.plain_bytes, body.route.clone());
         let member = Member {
             extent: Extent::of(&body),
             _held: held,
@@ -491,12 +491,12 @@ impl Seat {
             if !was_expected {
                 pool.expect();
             }
-            pool.push(parcel, bytes, Instant::now());
+            pool.push(parcel, &route, bytes, Instant::now());
         });
         // A last request must have time to begin.
         let until = until.checked_sub(2 * REQUEST_TIME_MIN).unwrap_or(until);
         let Membership { index, outcome } = loop {
-            // Without an open group this body is on its way.
+            // Without an open group this body is on its way, and it may be although others are open.
             let due = sharing.pool().due().unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;

@@ -27,27 +27,29 @@ pub const LINE_BYTES_MAX: usize = 500_000;
 pub struct LogzioSink<T> {
     client: Client,
     endpoint: Url,
+    log_type: String,
     token: KeptToken<T>,
 }
 
 impl<T: TokenSource> LogzioSink<T> {
     /// `client` follows no redirects, which would carry the token elsewhere, and has a time-out for
     /// connecting of its own, so that an endpoint out of reach is told from one that may have taken
-    /// the records. A query that `endpoint` brings is replaced.
+    /// the records. A query that `endpoint` brings is replaced. Bodies whose route has no type leave as
+    /// `log_type`.
     pub fn new(client: Client, mut endpoint: Url, log_type: &str, token: T) -> Self {
-        endpoint
-            .query_pairs_mut()
-            .clear()
-            .append_pair("type", log_type);
+        endpoint.set_query(None);
         Self {
             client,
             endpoint,
+            log_type: log_type.to_owned(),
             token: KeptToken::new(token),
         }
     }
 
     fn request(&self, body: &Body, token: Option<&Token>) -> RequestBuilder {
         let mut url = self.endpoint.clone();
+        let log_type = body.route.log_type.as_deref().unwrap_or(&self.log_type);
+        url.query_pairs_mut().append_pair("type", log_type);
         if let Some(token) = token {
             url.query_pairs_mut().append_pair("token", token.reveal());
         }
