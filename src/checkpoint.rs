@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -207,6 +208,10 @@ pub struct Checkpoint {
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     pub accepted: Ranges,
     pub account: Account,
+    /// As what the object is read, as [`crate::plan::Plan::resume`] takes it: records are counted in one way as
+    /// long as any of them is answered for, whatever rules say meanwhile. Without it as lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_as: Option<Arc<str>>,
     /// A place not after `position` from which the object can be decoded; without it, that is its start. It is
     /// large, so it may be an older one than could be said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -267,6 +272,11 @@ impl Window {
             restore_offset: point.map_or(0, |point| point.plain_offset),
             ..Self::new(checkpoint)
         }
+    }
+
+    /// Says as what the object is read.
+    pub fn read_as(&mut self, read_as: Arc<str>) {
+        self.checkpoint.read_as = Some(read_as);
     }
 
     /// Enters the next batch, which ends at `end`.

@@ -37,6 +37,12 @@ pub enum DecodeError {
     /// A container that is recognised and not read.
     #[error("{format} is not supported")]
     Unsupported { format: &'static str },
+    /// Its plain bytes are not what their container has to be: see [`crate::records::Malformed`].
+    #[error("malformed at plain byte {plain_bytes}: expected {expected}")]
+    Malformed {
+        plain_bytes: u64,
+        expected: &'static str,
+    },
     /// More comes out of it than is allowed: see [`crate::expansion`].
     #[error("stopped after {plain_bytes} plain bytes, by {setting}")]
     ExpandsTooFar {

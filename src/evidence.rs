@@ -6,6 +6,8 @@
 //! entity tag and size, because a key may be as long as S3 allows any name to be; INDEX is that of the
 //! first record in it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -103,6 +105,7 @@ impl KeptObject {
                 position,
                 accepted: entry.accepted,
                 account: entry.account,
+                read_as: entry.read_as,
                 // It is large, and without it the object is read from its start.
                 restore: None,
             },
@@ -125,6 +128,8 @@ struct ObjectEntry {
     #[serde(default, skip_serializing_if = "Ranges::is_empty")]
     accepted: Ranges,
     account: Account,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    read_as: Option<Arc<str>>,
 }
 
 /// Bytes of an entry before they are escaped: it is built in memory, and read by a person. More records
@@ -181,6 +186,7 @@ pub fn object_entry(
         record: checkpoint.position.record,
         accepted: checkpoint.accepted.clone(),
         account: checkpoint.account,
+        read_as: checkpoint.read_as.clone(),
     });
     text.push('\n');
     (object_entry_name(content), Bytes::from(text))

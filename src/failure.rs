@@ -96,9 +96,10 @@ failure_kinds! {
     Gone "gone" Skip false "the object was deleted before it could be read"
     Superseded "superseded" Skip false "the object was replaced; the new content is work of its own"
     NotALog "not_a_log" Skip false "a folder marker, an empty object or a producer's test object"
-    GzipTruncated "gzip_truncated" Quarantine false "the object ends inside a gzip member; the records before are delivered"
-    GzipCorrupt "gzip_corrupt" Quarantine false "wrong CRC, wrong length or invalid data; the records before are delivered"
-    UnsupportedFormat "unsupported_format" Quarantine false "Parquet, zstd, zip and other containers that are not read"
+    Truncated "truncated" Quarantine false "the object ends before its compressed data does; the records before are delivered"
+    Corrupt "corrupt" Quarantine false "wrong checksum, wrong length or invalid compressed data; the records before are delivered"
+    Malformed "malformed" Quarantine false "a JSON document or a table that breaks off, or is none; the records before are delivered"
+    UnsupportedFormat "unsupported_format" Quarantine false "Parquet, ORC, zip, xz and other formats that are not read"
     ExpandsTooFar "expands_too_far" Quarantine false "the object inflates further than OBJECT_PLAIN_BYTES_MAX or EXPANSION_MAX allow; records before are delivered"
     Archived "archived" Quarantine false "the object is in an archive storage class"
     AttemptsExhausted "attempts_exhausted" Quarantine false "ATTEMPTS_MAX attempts in a row made no progress"
@@ -179,8 +180,9 @@ impl From<LedgerError> for Failure {
 impl From<DecodeError> for Failure {
     fn from(error: DecodeError) -> Self {
         let kind = match &error {
-            DecodeError::Truncated { .. } => FailureKind::GzipTruncated,
-            DecodeError::Corrupt { .. } => FailureKind::GzipCorrupt,
+            DecodeError::Truncated { .. } => FailureKind::Truncated,
+            DecodeError::Corrupt { .. } => FailureKind::Corrupt,
+            DecodeError::Malformed { .. } => FailureKind::Malformed,
             DecodeError::Unsupported { .. } => FailureKind::UnsupportedFormat,
             DecodeError::ExpandsTooFar { .. } => FailureKind::ExpandsTooFar,
         };

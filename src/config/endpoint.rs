@@ -23,8 +23,8 @@ pub struct Endpoint {
     pub kind: EndpointKind,
     /// Always there for Logz.io.
     pub token: Option<TokenPlace>,
-    /// For Logz.io: what the listener assumes when it is told nothing is the default here too.
-    pub log_type: String,
+    /// For Logz.io: the type of every record, if it is not to be that of the source.
+    pub log_type: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Endpoint {
         let url = reader.required(&vars::ENDPOINT_URL, ENDPOINT_URL, endpoint_url);
         let kind = EndpointKind::read(reader);
         let token = TokenPlace::read(reader, kind);
-        let log_type = reader.required(&vars::LOG_TYPE, LOG_TYPE, |text| {
+        let log_type = reader.optional(&vars::LOG_TYPE, |text| {
             let plain = !text.contains(|char: char| char.is_whitespace() || char.is_control());
             plain.then(|| text.to_owned()).ok_or(LOG_TYPE.to_owned())
         });

@@ -86,7 +86,7 @@ fn a_complete_environment_starts_ingest() {
         ingest.endpoint.token,
         Some(TokenPlace::Secret(SECRET_ARN.into()))
     );
-    assert_eq!(ingest.endpoint.log_type, "http-bulk");
+    assert_eq!(ingest.endpoint.log_type, None);
     assert_eq!(ingest.quarantine, S3Place::new("example-quarantine", ""));
     assert!(ingest.queues.is_some());
     let watched: Vec<String> = ingest

@@ -70,8 +70,8 @@ vars! {
         "The Secrets Manager secret or SSM parameter that holds the token; read again once on 401.";
     ENDPOINT_TOKEN: None, "text", None, Person, Never,
         "The token itself, for local use; a function takes `ENDPOINT_TOKEN_ARN`.";
-    LOG_TYPE: Some("http-bulk"), "text without spaces", None, Template, Whole,
-        "The Logz.io type, which chooses the parsing pipeline; a `type` within a record wins.";
+    LOG_TYPE: None, "text without spaces", None, Template, Whole,
+        "The Logz.io type of every record, which chooses the parsing pipeline; by default that of the [source](docs/formats.md), else `http-bulk`. A rule's type wins, and a `type` within a record over all.";
     LEDGER_TABLE: None, "name or ARN", None, Template, Whole,
         "The DynamoDB table that holds the ledger.";
     QUEUE_URL: None, "URL", None, Template, Whole,

@@ -83,7 +83,7 @@ pub struct EndpointArgs {
     /// What the endpoint speaks [env: ENDPOINT_KIND] [default: logzio]
     #[arg(long, value_enum, help_heading = "Endpoint")]
     pub kind: Option<Kind>,
-    /// The Logz.io type [env: LOG_TYPE] [default: http-bulk]
+    /// The Logz.io type of every record [env: LOG_TYPE] [default: that of the source, else http-bulk]
     #[arg(long = "type", value_name = "TYPE", help_heading = "Endpoint")]
     pub log_type: Option<String>,
     /// A file that holds the token, read again when it is refused; without it the token is taken from

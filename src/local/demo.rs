@@ -474,7 +474,7 @@ fn destination(
         url: listener.url().clone(),
         kind: EndpointKind::Logzio,
         token: Some(TokenPlace::Given(token.clone())),
-        log_type: "brigade-demo".to_owned(),
+        log_type: Some("brigade-demo".to_owned()),
     };
     let client = tls::http_client(tls).map_err(ToolError::failed)?;
     let given = GivenToken::Fixed(FixedToken(token));

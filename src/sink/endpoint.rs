@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::http::HttpSink;
-use super::logzio::LogzioSink;
+use super::logzio::{LOG_TYPE_DEFAULT, LogzioSink};
 use super::{Answer, Sink};
 use crate::body::Body;
 use crate::config::{Endpoint, EndpointKind};
@@ -29,7 +29,8 @@ impl<T: TokenSource> EndpointSink<T> {
         let url = endpoint.url.clone();
         Some(match endpoint.kind {
             EndpointKind::Logzio => {
-                Self::Logzio(LogzioSink::new(client, url, &endpoint.log_type, token?))
+                let log_type = endpoint.log_type.as_deref().unwrap_or(LOG_TYPE_DEFAULT);
+                Self::Logzio(LogzioSink::new(client, url, log_type, token?))
             }
             EndpointKind::Http => Self::Http(HttpSink::new(client, url, token)),
         })

@@ -23,6 +23,9 @@ use crate::token::{Token, TokenSource};
 /// The longest line that the listener takes (`docs/shipping/Code/http.md`, Limitations).
 pub const LINE_BYTES_MAX: usize = 500_000;
 
+/// The type that the listener assumes when it is told none (`docs/shipping/Code/http.md`).
+pub const LOG_TYPE_DEFAULT: &str = "http-bulk";
+
 /// The listener. The token is read at the first delivery, kept, and read again once it is refused.
 pub struct LogzioSink<T> {
     client: Client,

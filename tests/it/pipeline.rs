@@ -135,7 +135,7 @@ async fn b2_a_truncated_gzip_delivers_what_is_good_and_is_quarantined_with_its_o
     else {
         panic!("not quarantined");
     };
-    assert_eq!(failure.kind, FailureKind::GzipTruncated);
+    assert_eq!(failure.kind, FailureKind::Truncated);
     assert!(account.records_delivered > 100 && account.holds());
     let arrived = world.sink.accepted();
     assert!(arrived.iter().all(|record| records.contains(record)));
@@ -143,7 +143,7 @@ async fn b2_a_truncated_gzip_delivers_what_is_good_and_is_quarantined_with_its_o
     let (name, entry) = kept.first_key_value().expect("one entry");
     assert!(place.ends_with(name.as_str()), "{place}");
     let entry: serde_json::Value = serde_json::from_slice(entry).expect("JSON");
-    assert_eq!(entry["reason"], "gzip_truncated");
+    assert_eq!(entry["reason"], "truncated");
     assert_eq!(entry["source"]["key"], "logs/a.gz");
     let offset = entry["offset"].as_u64().expect("a number") as usize;
     assert_eq!(offset, lines(&records[..arrived.len()]).len());

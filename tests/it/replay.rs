@@ -274,7 +274,7 @@ async fn an_object_that_is_damaged_as_before_is_put_back_and_nothing_of_it_is_se
     for _ in 0..3 {
         let report = function.replay(&world, r#"{"replay":{}}"#).await;
         assert_eq!(
-            tally(&report, FailureKind::GzipTruncated).objects_requeued,
+            tally(&report, FailureKind::Truncated).objects_requeued,
             1
         );
         let asked = function.queue.take().expect("asked for");

@@ -53,6 +53,7 @@ fn reason(error: &DecodeError) -> String {
     match error {
         DecodeError::Corrupt { reason, .. } => (*reason).to_owned(),
         DecodeError::Truncated { .. }
+        | DecodeError::Malformed { .. }
         | DecodeError::Unsupported { .. }
         | DecodeError::ExpandsTooFar { .. } => error.to_string(),
     }
@@ -465,7 +466,7 @@ async fn damage_behind_a_restore_point_ends_as_it_does_without_one() {
         else {
             panic!("{outcome:?}");
         };
-        assert_eq!(failure.kind, FailureKind::GzipCorrupt);
+        assert_eq!(failure.kind, FailureKind::Corrupt);
         assert!(account.holds());
         assert!((1_900..=2_000).contains(&account.records_delivered));
         let of_the_place = delivered

@@ -204,7 +204,7 @@ async fn what_the_demo_leaves_in_quarantine_is_shown_replayed_and_taken_away_whe
     };
     let (code, there, _) = replay(&["--dry-run"]).await;
     assert_eq!(code, Some(0), "{there}");
-    assert_eq!(there["reasons"]["gzip_truncated"]["objects"], 1);
+    assert_eq!(there["reasons"]["truncated"]["objects"], 1);
     assert_eq!(there["reasons"]["rejected_malformed"]["records"], 1);
 
     let under = [
@@ -234,7 +234,7 @@ async fn what_the_demo_leaves_in_quarantine_is_shown_replayed_and_taken_away_whe
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2);
     let (_, there, _) = replay(&["--dry-run"]).await;
     let reasons = there["reasons"].as_object().expect("reasons");
-    assert_eq!(reasons.keys().collect::<Vec<_>>(), ["gzip_truncated"]);
+    assert_eq!(reasons.keys().collect::<Vec<_>>(), ["truncated"]);
 
     signal(&demo, "INT").await;
     let ended = tokio::time::timeout(PATIENCE, demo.wait_with_output()).await;
@@ -311,7 +311,7 @@ async fn ship_delivers_what_it_can_and_its_exit_code_says_that_something_is_left
     assert_eq!(listener.received().missing(ids(&records)), 0);
     let account = account(&shipped);
     assert_eq!(account["objects_quarantined"], 1, "{account}");
-    assert_eq!(account["undelivered"][0]["reason"], "gzip_truncated");
+    assert_eq!(account["undelivered"][0]["reason"], "truncated");
     let place = account["undelivered"][0]["place"]
         .as_str()
         .expect("a place");

@@ -63,7 +63,7 @@ fn may_be_quarantined(world: &World, state: &State, content: usize, reason: &str
     }
     match state.contents[content].health {
         Health::Whole => false,
-        Health::Damaged => reason == "gzip_truncated" || reason == "gzip_corrupt",
+        Health::Damaged => reason == "truncated" || reason == "corrupt",
         Health::Denied => is_exhausted,
         Health::Archived => reason == "archived",
     }

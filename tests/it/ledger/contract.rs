@@ -40,6 +40,7 @@ pub fn checkpoint(offset: u64, record: u64) -> Checkpoint {
             records_delivered: record,
             ..Account::default()
         },
+        read_as: None,
         restore: None,
     }
 }
