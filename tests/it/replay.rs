@@ -273,10 +273,7 @@ async fn an_object_that_is_damaged_as_before_is_put_back_and_nothing_of_it_is_se
     let function = Function::new(&world);
     for _ in 0..3 {
         let report = function.replay(&world, r#"{"replay":{}}"#).await;
-        assert_eq!(
-            tally(&report, FailureKind::Truncated).objects_requeued,
-            1
-        );
+        assert_eq!(tally(&report, FailureKind::Truncated).objects_requeued, 1);
         let asked = function.queue.take().expect("asked for");
         let message = serde_json::to_string(&asked).expect("JSON");
         function
