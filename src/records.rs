@@ -8,7 +8,7 @@ use crate::checkpoint::Position;
 
 mod lines;
 
-pub use lines::LineSplitter;
+pub use lines::{Heading, LineSplitter};
 
 /// One record, as it stands in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

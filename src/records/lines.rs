@@ -5,15 +5,28 @@
 //! whatever it is, belongs to its line. The same bytes give the same records however they are cut
 //! into pieces.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Form, Frame, Record};
 use crate::checkpoint::Position;
 
 /// A byte order mark at the start of an object is not part of its first record.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// What stands before the records of an object, or between them, a line each, and is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Heading {
+    /// The first line that is not empty.
+    FirstLine,
+    /// Lines that begin with `#`, wherever they stand.
+    Directives,
+}
+
 /// Splits plain bytes into lines. Holds at most `record_bytes_max` bytes.
 pub struct LineSplitter {
     record_bytes_max: usize,
+    heading: Option<Heading>,
     /// The start of a line whose end has not come yet.
     carry: Vec<u8>,
     /// Length of that line so far, which may be more than is carried.
@@ -38,6 +51,7 @@ impl LineSplitter {
     pub fn at(position: Position, record_bytes_max: usize) -> Self {
         Self {
             record_bytes_max,
+            heading: None,
             carry: Vec::new(),
             carry_length: 0,
             carry_ends_in_cr: false,
@@ -45,6 +59,27 @@ impl LineSplitter {
             carry_frame: Frame::LineFeed,
             carry_given: false,
             position,
+        }
+    }
+
+    /// The same, but lines of that kind are no records. One that begins behind the object's start has passed its
+    /// first line.
+    #[must_use]
+    pub fn without(mut self, heading: Heading) -> Self {
+        let is_passed = heading == Heading::FirstLine && self.position.offset > 0;
+        self.heading = (!is_passed).then_some(heading);
+        self
+    }
+
+    /// Whether a line that is not empty is none of the records.
+    fn is_heading(&mut self, line: &[u8]) -> bool {
+        match self.heading {
+            None => false,
+            Some(Heading::FirstLine) => {
+                self.heading = None;
+                true
+            }
+            Some(Heading::Directives) => line.starts_with(b"#"),
         }
     }
 
@@ -77,7 +112,7 @@ impl LineSplitter {
                 let start = self.position;
                 self.position.offset += end as u64 + 1;
                 let stripped = strip_line(line, start);
-                if stripped.is_empty() {
+                if stripped.is_empty() || self.is_heading(stripped) {
                     continue;
                 }
                 self.position.record += 1;
@@ -145,6 +180,15 @@ impl LineSplitter {
             self.carry_length -= BYTE_ORDER_MARK.len() as u64;
         }
         self.carry.truncate(self.record_bytes_max);
+        let is_heading = self.carry_length > 0 && {
+            let line = std::mem::take(&mut self.carry);
+            let is_heading = self.is_heading(&line);
+            self.carry = line;
+            is_heading
+        };
+        if is_heading {
+            self.carry_length = 0;
+        }
         if self.carry_length > 0 {
             self.position.record += 1;
         }
@@ -209,7 +253,10 @@ mod tests {
     type Split = (Vec<(Vec<u8>, u64)>, Vec<Position>, Position);
 
     fn split(plain: &[u8], steps: &[usize]) -> Split {
-        let mut splitter = LineSplitter::new(MAX);
+        split_by(LineSplitter::new(MAX), plain, steps)
+    }
+
+    fn split_by(mut splitter: LineSplitter, plain: &[u8], steps: &[usize]) -> Split {
         let (mut records, mut positions) = (Vec::new(), Vec::new());
         let mut rest = plain;
         let mut steps = steps.iter().cycle();
@@ -261,6 +308,27 @@ mod tests {
                     from
                 };
                 prop_assert!(from.starts_with(bytes));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn headings_are_no_records_however_they_are_cut(
+            lines in proptest::collection::vec("#?[a-c]{0,6}\r?", 0..20),
+            steps in proptest::collection::vec(1_usize..12, 1..8),
+        ) {
+            let plain = lines.join("\n").into_bytes();
+            let (all, ..) = split(&plain, &steps);
+            let first = split_by(LineSplitter::new(MAX).without(Heading::FirstLine), &plain, &steps);
+            prop_assert_eq!(&first.0[..], all.get(1..).unwrap_or_default());
+            let directives = split_by(LineSplitter::new(MAX).without(Heading::Directives), &plain, &steps);
+            let expected: Vec<_> = all.iter().filter(|(line, _)| !line.starts_with(b"#")).cloned().collect();
+            prop_assert_eq!(&directives.0, &expected);
+            for (_, positions, end) in [first, directives] {
+                prop_assert_eq!(end.offset, plain.len() as u64);
+                prop_assert_eq!(end.record, positions.len() as u64);
+                prop_assert!((0..).zip(&positions).all(|(index, position)| position.record == index));
             }
         }
     }

@@ -401,6 +401,7 @@ pub async fn numbers_and_texts_survive_exactly<L: Ledger + 'static>(ledger: Arc<
             body_bytes: 5,
             requests: 6,
         },
+        read_as: Some("{\"array\":{\"fields\":[\"é\"]}}".into()),
         restore: Some(SavedPoint::from("é/🎉 \"\u{1}".to_owned())),
     };
     let now = at(0).plus(Duration::from_millis(1));

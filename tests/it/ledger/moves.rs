@@ -122,6 +122,7 @@ fn a_checkpoint() -> impl Strategy<Value = Checkpoint> {
                 records_read: read,
                 ..Account::default()
             },
+            read_as: None,
             restore: restore.map(SavedPoint::from),
         })
 }
