@@ -6,6 +6,7 @@
 
 use crate::checkpoint::Position;
 
+pub mod json;
 mod lines;
 
 pub use lines::LineSplitter;
