@@ -5,6 +5,7 @@
 
 use super::Malformed;
 
+pub(super) mod elements;
 mod skip;
 
 pub use skip::DEPTH_MAX;
@@ -169,6 +170,43 @@ impl<'a> Members<'a> {
     }
 }
 
+/// Whether a text holds no line end, as every value but a pretty-printed one.
+pub fn is_one_line(json: &[u8]) -> bool {
+    memchr::memchr2(b'\n', b'\r', json).is_none()
+}
+
+/// Appends `json` to `out` without the white space between its tokens: strings, numbers and everything else
+/// stay as written. A line end within a string, which RFC 8259, section 7, forbids, is escaped, so that what
+/// is appended is one line whatever `json` is.
+pub fn minify(json: &[u8], out: &mut Vec<u8>) {
+    out.reserve(json.len());
+    let mut skip = Skip::new();
+    let mut rest = json;
+    loop {
+        let quote = memchr::memchr(b'"', rest).unwrap_or(rest.len());
+        let (tokens, string) = rest.split_at(quote);
+        out.extend(tokens.iter().filter(|byte| !is_space(**byte)));
+        let Some((first, after)) = string.split_first() else {
+            return;
+        };
+        skip.begin(*first);
+        let length = skip.string(after).unwrap_or(after.len());
+        push_on_one_line(&string[..=length], out);
+        rest = &after[length..];
+    }
+}
+
+/// Appends a string with the line ends in it escaped.
+fn push_on_one_line(string: &[u8], out: &mut Vec<u8>) {
+    let mut rest = string;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(if rest[at] == b'\n' { b"\\n" } else { b"\\r" });
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
 /// White space between tokens: RFC 8259, section 2.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
@@ -176,6 +214,10 @@ fn is_space(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::elements::harness;
     use super::*;
 
     fn names(object: &str) -> Result<Vec<(&str, &str)>, Malformed> {
@@ -225,6 +267,80 @@ mod tests {
         ] {
             let error = names(object).expect_err(object);
             assert_eq!(error.offset, offset, "{object}");
+        }
+    }
+
+    fn minified(json: &[u8]) -> Vec<u8> {
+        let mut out = b"before".to_vec();
+        minify(json, &mut out);
+        out.split_off(b"before".len())
+    }
+
+    #[test]
+    fn a_minified_value_is_as_written_but_for_white_space() {
+        let json = b" {\r\n\t\"a b\\\" \" : [ 1.50,\n\"\xff \\\\\" ] }\n";
+        assert_eq!(minified(json), b"{\"a b\\\" \":[1.50,\"\xff \\\\\"]}");
+        assert_eq!(minified(b"\"cut "), b"\"cut ");
+        assert_eq!(minified(b"\"cut\\"), b"\"cut\\");
+        assert_eq!(minified(b""), b"");
+    }
+
+    #[test]
+    fn a_line_end_in_a_string_is_escaped() {
+        assert_eq!(minified(b"[\"a\r\nb\n\",\n1]"), b"[\"a\\r\\nb\\n\",1]");
+        assert!(!is_one_line(b"a\rb") && !is_one_line(b"a\n") && is_one_line(b"a b"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_minified_value_is_what_another_parser_writes_compact(
+            value in harness::value(),
+            style in harness::style(),
+        ) {
+            let text = style.write(&value);
+            let out = minified(text.as_bytes());
+            prop_assert!(is_one_line(&out));
+            match style {
+                harness::Style::Escaped => {
+                    prop_assert_eq!(serde_json::from_slice::<Value>(&out).expect("JSON"), value);
+                }
+                harness::Style::Compact | harness::Style::Pretty => {
+                    prop_assert_eq!(String::from_utf8(out).expect("text"), value.to_string());
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn members_are_those_that_another_parser_reads(
+            object in harness::object(),
+            style in harness::style(),
+        ) {
+            let text = style.write(&Value::Object(object.clone()));
+            let read: Result<Vec<(String, Value)>, Malformed> = members(text.as_bytes())
+                .map(|member| member.map(|member| {
+                    let name = &text.as_bytes()[member.name_start..][..member.name.len() + 2];
+                    let parse = |bytes| serde_json::from_slice(bytes).expect("JSON");
+                    assert_eq!(member.value, &text.as_bytes()[member.start..member.end]);
+                    (serde_json::from_slice(name).expect("a string"), parse(member.value))
+                }))
+                .collect();
+            prop_assert_eq!(read, Ok(object.into_iter().collect::<Vec<_>>()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_object_that_another_parser_takes_has_members(
+            object in harness::object(),
+            edits in harness::edits(),
+        ) {
+            let text = harness::edited(Value::Object(object).to_string().into_bytes(), &edits);
+            let all: Result<Vec<_>, _> = members(&text).collect();
+            if serde_json::from_slice::<serde_json::Map<String, Value>>(&text).is_ok() {
+                prop_assert!(all.is_ok());
+            }
         }
     }
 }

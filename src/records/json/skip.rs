@@ -77,8 +77,8 @@ impl Skip {
     /// end has not come. A number ends before the byte that ends it.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         match self.kind {
-            Kind::Nested => self.advance_nested(bytes),
-            Kind::String => Ok(self.advance_string(bytes)),
+            Kind::Nested => self.nested(bytes),
+            Kind::String => Ok(self.string(bytes)),
             Kind::Number => Ok(bytes.iter().position(|byte| !is_of_number(*byte))),
             Kind::Literal(rest) => {
                 let matching = rest.iter().zip(bytes).take_while(|(a, b)| a == b).count();
@@ -97,7 +97,13 @@ impl Skip {
         }
     }
 
-    fn advance_string(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Whether the value is complete if nothing comes after it.
+    pub fn may_end(&self) -> bool {
+        matches!(self.kind, Kind::Number)
+    }
+
+    /// [`Self::advance`] in a string.
+    pub fn string(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         if self.is_escaped && !bytes.is_empty() {
             self.is_escaped = false;
@@ -117,7 +123,7 @@ impl Skip {
         None
     }
 
-    fn advance_nested(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    fn nested(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
         let (blocks, rest) = bytes.as_chunks::<64>();
         for (index, block) in blocks.iter().enumerate() {
             let mut marks = self.marks(block);
@@ -229,4 +235,104 @@ fn bits(block: &[u8; 64], is_asked_for: impl Fn(u8) -> bool) -> u64 {
         gathered |= byte << (8 * index);
     }
     gathered
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Where the value ends that `bytes` begin with, and what is wrong with it, by going over byte after byte
+    /// with all that is open in a list.
+    fn reference(bytes: &[u8]) -> Result<Option<usize>, usize> {
+        let (mut open, mut in_string) = (vec![bytes[0]], false);
+        let mut rest = bytes.iter().enumerate().skip(1);
+        while let Some((at, byte)) = rest.next() {
+            match (in_string, byte) {
+                (true, b'\\') => {
+                    rest.next();
+                }
+                (_, b'"') => in_string = !in_string,
+                (true, _) => {}
+                (false, b'\\') => return Err(at),
+                (false, b'{' | b'[') if open.len() == DEPTH_MAX => return Err(at),
+                (false, b'{' | b'[') => open.push(*byte),
+                (false, b'}' | b']') => {
+                    let opened = open.pop();
+                    if opened != Some(if *byte == b'}' { b'{' } else { b'[' }) {
+                        return Err(at);
+                    }
+                    if open.is_empty() {
+                        return Ok(Some(at + 1));
+                    }
+                }
+                (false, _) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn skip(bytes: &[u8], steps: &[usize]) -> Result<Option<usize>, usize> {
+        let mut skip = Skip::new();
+        assert!(skip.begin(bytes[0]));
+        let mut taken = 1;
+        let mut steps = steps.iter().cycle();
+        while taken < bytes.len() {
+            let step = steps
+                .next()
+                .map_or(1, |step| *step)
+                .clamp(1, bytes.len() - taken);
+            match skip.advance(&bytes[taken..taken + step]) {
+                Ok(Some(length)) => return Ok(Some(taken + length)),
+                Ok(None) => taken += step,
+                Err(fault) => return Err(taken + fault.at),
+            }
+        }
+        Ok(None)
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_and_bytes_find_the_same_end(
+            inside in r#"([{}\[\]]|"[a\[}]{0,90}"|"(\\\\|\\"|\[){0,99}"|a{0,70}|["\\]){0,30}"#,
+            first in prop_oneof![Just("{"), Just("["), Just("[[[[[[{{{{{{{{[[[[[[")],
+            steps in proptest::collection::vec(prop_oneof![1_usize..4, 1_usize..300], 1..6),
+        ) {
+            let bytes = [first, &inside].concat().into_bytes();
+            let expected = reference(&bytes);
+            prop_assert_eq!(skip(&bytes, &[1]), expected);
+            prop_assert_eq!(skip(&bytes, &[bytes.len()]), expected);
+            prop_assert_eq!(skip(&bytes, &steps), expected);
+        }
+    }
+
+    #[test]
+    fn what_escapes_at_the_edge_of_a_block_is_seen_in_the_next() {
+        for backslashes in 0..140 {
+            for before in 0..66 {
+                let text = format!(
+                    "[\"{}{}\"]\"]",
+                    "a".repeat(before),
+                    "\\".repeat(backslashes)
+                );
+                let padded = format!("{text}{}", " ".repeat(130)).into_bytes();
+                let end = text.len() - if backslashes % 2 == 0 { 2 } else { 0 };
+                assert_eq!(skip(&padded, &[padded.len()]), Ok(Some(end)));
+                assert_eq!(reference(&padded), Ok(Some(end)));
+            }
+        }
+    }
+
+    #[test]
+    fn deep_brackets_close_in_pairs_of_their_kind() {
+        let open = "[{[[{".repeat(100);
+        let text = format!("{open}{}", "}]]}]".repeat(100)).into_bytes();
+        assert_eq!(skip(&text, &[text.len()]), Ok(Some(1000)));
+        for at in 500..1000 {
+            let mut text = text.clone();
+            text[at] ^= b'}' ^ b']';
+            assert_eq!(skip(&text, &[text.len()]), Err(at));
+        }
+    }
 }
