@@ -6,9 +6,16 @@
 
 use crate::checkpoint::Position;
 
+mod array;
+pub mod json;
 mod lines;
+mod subscription;
+mod values;
 
+pub use array::{ArraySplitter, RECORD_MEMBERS};
 pub use lines::{Heading, LineSplitter};
+pub use subscription::{LogGroup, SubscriptionSplitter};
+pub use values::ValueSplitter;
 
 /// One record, as it stands in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +29,7 @@ pub struct Record<'a> {
     /// Where it ends, in plain bytes: for a line after its line end.
     pub end: u64,
     pub frame: Frame,
-    pub form: Form,
+    pub form: Form<'a>,
 }
 
 /// What stands around a record.
@@ -38,13 +45,15 @@ pub enum Frame {
 
 /// What a record's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum Form<'a> {
     /// One line: text, or as it may be a JSON object.
     Line,
     /// Text that may hold line feeds.
     Text,
     /// A JSON value of a larger text, which may hold line feeds between its tokens.
     Value,
+    /// The same, of the events of a log group.
+    Event(&'a LogGroup),
 }
 
 /// The text is not what its container has to be; every record before the place has been given out.
