@@ -7,8 +7,17 @@
 use crate::checkpoint::Position;
 
 mod lines;
+mod mark;
+mod multiline;
+mod rows;
+pub mod tables;
 
 pub use lines::LineSplitter;
+pub use multiline::{Boundary, LINES_MAX, MultilineSplitter};
+pub use rows::{
+    COLUMNS_MAX, Column, Delimiter, Dialect, HEADER_BYTES_MAX, Header, Quoting, RowFormat,
+    RowSplitter, Table,
+};
 
 /// One record, as it stands in the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +31,7 @@ pub struct Record<'a> {
     /// Where it ends, in plain bytes: for a line after its line end.
     pub end: u64,
     pub frame: Frame,
-    pub form: Form,
+    pub form: Form<'a>,
 }
 
 /// What stands around a record.
@@ -38,13 +47,15 @@ pub enum Frame {
 
 /// What a record's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum Form<'a> {
     /// One line: text, or as it may be a JSON object.
     Line,
     /// Text that may hold line feeds.
     Text,
     /// A JSON value of a larger text, which may hold line feeds between its tokens.
     Value,
+    /// One row of delimited text, whose values are named by a table; quoted ones may hold line feeds.
+    Row(&'a Table),
 }
 
 /// The text is not what its container has to be; every record before the place has been given out.
