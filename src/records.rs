@@ -9,11 +9,20 @@ use crate::checkpoint::Position;
 mod array;
 pub mod json;
 mod lines;
+mod mark;
+mod multiline;
+mod rows;
 mod subscription;
+pub mod tables;
 mod values;
 
 pub use array::{ArraySplitter, RECORD_MEMBERS};
 pub use lines::{Heading, LineSplitter};
+pub use multiline::{Boundary, LINES_MAX, MultilineSplitter};
+pub use rows::{
+    COLUMNS_MAX, Column, Delimiter, Dialect, HEADER_BYTES_MAX, Header, Quoting, RowFormat,
+    RowSplitter, Table,
+};
 pub use subscription::{LogGroup, SubscriptionSplitter};
 pub use values::ValueSplitter;
 
@@ -54,6 +63,8 @@ pub enum Form<'a> {
     Value,
     /// The same, of the events of a log group.
     Event(&'a LogGroup),
+    /// One row of delimited text, whose values are named by a table; quoted ones may hold line feeds.
+    Row(&'a Table),
 }
 
 /// The text is not what its container has to be; every record before the place has been given out.
