@@ -5,13 +5,20 @@
 //! batches however the bytes are cut into pieces.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::batch::{Batch, Batcher, KeptBecause, Source};
 use crate::checkpoint::{Checkpoint, Position, Ranges};
 use crate::decode::{DecodeError, Decoder};
-use crate::records::{Frame, LineSplitter, Record};
+use crate::format::Splitter;
+use crate::plan::{Plan, Reading};
+use crate::records::{Frame, LineSplitter, Malformed, Record};
 use crate::restore::RestorePoint;
 use crate::shape::{Shape, Shaped, is_text};
+
+mod opening;
+
+use opening::Opening;
 
 /// Plain bytes that are decoded at a time where there are no blocks, and the least that a block is
 /// given room for.
@@ -43,8 +50,14 @@ pub struct Limits {
 pub struct Assembler {
     decoder: Decoder,
     piece: Piece,
-    splitter: LineSplitter,
+    /// The start of the object, as long as it is not known what it is.
+    opening: Option<Opening>,
+    /// What is to be decoded before anything else.
+    held: Held,
+    read_as: Option<Arc<str>>,
+    splitter: Splitter,
     intake: Intake,
+    record_bytes_max: usize,
     pass_through: bool,
     /// Whether the batch ends with the next record.
     is_full: bool,
@@ -53,6 +66,13 @@ pub struct Assembler {
     /// Plain bytes before this are decoded and passed over: the checkpoint covers them.
     covered: u64,
     places: Places,
+}
+
+/// Bytes of the object, those before `at` decoded.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    at: usize,
 }
 
 /// The places from which the object can be decoded.
@@ -131,26 +151,57 @@ impl Piece {
 
 impl Assembler {
     /// Goes on from `checkpoint`: what it covers is read again but not sent again.
-    pub fn new(limits: Limits, shape: Shape, checkpoint: &Checkpoint) -> Self {
+    pub fn new(limits: Limits, plan: impl Into<Plan>, checkpoint: &Checkpoint) -> Self {
         let mut done = checkpoint.accepted.clone();
         done.insert(0..checkpoint.position.record);
-        Self {
+        let plan = plan.into();
+        let is_begun = *checkpoint != Checkpoint::default();
+        let reading = match is_begun {
+            true => plan.resume(checkpoint.read_as.as_deref()),
+            false => plan.known(),
+        };
+        let mut assembler = Self {
             decoder: Decoder::new(BLOCK_BYTES_MAX),
             piece: Piece::new(),
-            splitter: LineSplitter::new(limits.record_bytes_max),
+            opening: None,
+            held: Held::default(),
+            read_as: None,
+            splitter: Splitter::Lines(LineSplitter::new(limits.record_bytes_max)),
             intake: Intake {
-                shape,
+                shape: plan.shape.clone(),
                 batcher: Batcher::new(limits.batch_bytes_max, limits.level, checkpoint.position),
                 done,
                 scratch: Vec::new(),
                 ready: VecDeque::new(),
             },
+            record_bytes_max: limits.record_bytes_max,
             pass_through: limits.pass_through,
             is_full: false,
             plain_bytes_max: None,
             covered: 0,
             places: Places::default(),
+        };
+        match reading {
+            Some(reading) => assembler.read(reading),
+            None => assembler.opening = Some(Opening::new(plan)),
         }
+        assembler
+    }
+
+    /// Begins to read the object as what it is.
+    fn read(&mut self, reading: Reading) {
+        let Reading {
+            container,
+            shape,
+            route,
+            read_as,
+        } = reading;
+        if let Some(splitter) = container.splitter(self.record_bytes_max) {
+            self.splitter = splitter;
+        }
+        self.intake.shape = shape;
+        self.intake.batcher.set_route(route);
+        self.read_as = Some(read_as);
     }
 
     /// The same, but it takes no more bytes once the object has so many plain ones.
@@ -176,7 +227,7 @@ impl Assembler {
     /// position: push the bytes of the object from [`RestorePoint::input_offset`] on.
     pub fn restored(
         limits: Limits,
-        shape: Shape,
+        plan: impl Into<Plan>,
         checkpoint: &Checkpoint,
         point: &RestorePoint,
     ) -> Self {
@@ -190,13 +241,16 @@ impl Assembler {
             took_window: point.window_bytes() > 0,
             ..Places::default()
         };
+        let mut begun = Self::new(limits, plan, checkpoint);
+        if let Splitter::Lines(lines) = &mut begun.splitter {
+            lines.move_to(position);
+        }
         Self {
             decoder: Decoder::restored(BLOCK_BYTES_MAX, point),
             piece,
-            splitter: LineSplitter::at(position, limits.record_bytes_max),
             covered: position.offset,
             places,
-            ..Self::new(limits, shape, checkpoint)
+            ..begun
         }
     }
 
@@ -215,9 +269,55 @@ impl Assembler {
     /// On an error, every complete record before the damage comes out of `pop`.
     pub fn push(&mut self, input: &[u8]) -> Result<usize, DecodeError> {
         let mut taken = 0;
-        while self.intake.ready.is_empty() && !self.is_outgrown() {
+        if let Some(opening) = &mut self.opening {
+            let (seen, reading) = opening.push(input);
+            taken = seen;
+            match reading {
+                Some(reading) => self.open(reading),
+                None => return Ok(taken),
+            }
+        }
+        self.advance_held(true)?;
+        if self.held.bytes.is_empty() {
+            taken += self.advance(&input[taken..], true)?;
+        }
+        Ok(taken)
+    }
+
+    /// Ends the opening: now it is known what the object is.
+    fn open(&mut self, reading: Reading) {
+        let opening = self.opening.take();
+        self.read(reading);
+        self.held.bytes = opening.map(Opening::into_held).unwrap_or_default();
+    }
+
+    /// Decodes what is held, as [`Assembler::advance`].
+    fn advance_held(&mut self, until_ready: bool) -> Result<(), DecodeError> {
+        while !self.held.bytes.is_empty() {
+            let Held { bytes, at } = std::mem::take(&mut self.held);
+            let taken = self.advance(&bytes[at..], until_ready)?;
+            if at + taken < bytes.len() {
+                self.held = Held {
+                    bytes,
+                    at: at + taken,
+                };
+            }
+            if taken == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes and splits, until the input is used up, or until a batch is ready.
+    fn advance(&mut self, input: &[u8], until_ready: bool) -> Result<usize, DecodeError> {
+        let mut taken = 0;
+        while !(self.is_outgrown() || until_ready && self.has_batch()) {
             if self.piece.is_complete {
-                self.split();
+                if let Err(error) = self.split() {
+                    self.cut();
+                    return Err(error);
+                }
                 continue;
             }
             let decoded_before = self.piece.plain.len();
@@ -254,7 +354,8 @@ impl Assembler {
 
     /// Reads no further: every complete record so far comes out of `pop`.
     pub fn give_up(&mut self) {
-        self.split_all();
+        // What it may say is wrong is not what it is given up for.
+        let _ = self.split_all();
         self.cut();
     }
 
@@ -262,6 +363,7 @@ impl Assembler {
     pub fn pop(&mut self) -> Option<Batch> {
         let mut batch = self.intake.ready.pop_front()?;
         batch.restore = self.take_place(batch.end.offset);
+        batch.read_as = self.read_as.clone();
         Some(batch)
     }
 
@@ -279,12 +381,7 @@ impl Assembler {
     /// object's records end. An object that is not complete is an error; its complete records come
     /// out of `pop` all the same.
     pub fn finish(&mut self) -> Result<Position, DecodeError> {
-        self.split_all();
-        let end = self.decoder.finish(&mut self.piece.plain);
-        self.split_all();
-        if end.is_ok() {
-            self.take_last_record();
-        }
+        let end = self.finish_records();
         self.cut();
         end?;
         if self.piece.offset < self.covered {
@@ -295,6 +392,21 @@ impl Assembler {
             });
         }
         Ok(self.splitter.position())
+    }
+
+    fn finish_records(&mut self) -> Result<(), DecodeError> {
+        if let Some(reading) = self.opening.as_ref().and_then(Opening::tell) {
+            self.open(reading);
+        }
+        self.advance_held(false)?;
+        self.split_all()?;
+        let end = self.decoder.finish(&mut self.piece.plain);
+        self.split_all()?;
+        end?;
+        if let Some(record) = self.splitter.finish().map_err(malformed)? {
+            self.intake.take(record, self.piece.source(), false);
+        }
+        Ok(())
     }
 
     /// Notes the place at the end of the block that was just decoded, if one is due.
@@ -317,6 +429,9 @@ impl Assembler {
             decoder, places, ..
         } = self;
         places.apart_bytes?;
+        if !self.splitter.is_lines() {
+            return None;
+        }
         let is_reached = |point: &RestorePoint| point.plain_offset <= offset;
         let place = if decoder.is_plain() {
             Some(RestorePoint::plain(offset))
@@ -352,19 +467,20 @@ impl Assembler {
     }
 
     /// Splits what there is of the piece, also if more would belong to it.
-    fn split_all(&mut self) {
+    fn split_all(&mut self) -> Result<(), DecodeError> {
         if !self.piece.is_complete {
             self.piece.complete(false);
         }
         while self.piece.is_complete {
-            self.split();
+            self.split()?;
         }
+        Ok(())
     }
 
     /// Takes records from the piece until it is used up or a batch is ready.
-    fn split(&mut self) {
+    fn split(&mut self) -> Result<(), DecodeError> {
         if self.pass_over() {
-            return;
+            return Ok(());
         }
         let mut copies = self.begin_piece();
         let Self {
@@ -378,7 +494,7 @@ impl Assembler {
         let ready_before = intake.ready.len();
         let mut rest = &piece.plain[piece.split..];
         while intake.ready.len() == ready_before {
-            let Some(record) = splitter.pop(&mut rest) else {
+            let Some(record) = splitter.pop(&mut rest).map_err(malformed)? else {
                 break;
             };
             let end = Position {
@@ -395,6 +511,7 @@ impl Assembler {
         if rest.is_empty() {
             self.end_piece(copies);
         }
+        Ok(())
     }
 
     /// Decides on the open batch before the first record of a block. Whether the block is to be copied,
@@ -407,7 +524,8 @@ impl Assembler {
             intake,
             ..
         } = self;
-        if piece.split > 0 || !piece.is_block_end || piece.plain.is_empty() {
+        if piece.split > 0 || !piece.is_block_end || piece.plain.is_empty() || !splitter.is_lines()
+        {
             return false;
         }
         let Some(block) = decoder.block() else {
@@ -449,6 +567,7 @@ impl Assembler {
         let source = piece.source();
         let (start, incomplete) = splitter.incomplete();
         let holds = self.pass_through
+            && splitter.is_lines()
             && piece.is_block_end
             && intake.may_hold(start, incomplete, splitter.position(), source);
         let batcher = &mut intake.batcher;
@@ -467,15 +586,16 @@ impl Assembler {
         piece.clear();
     }
 
-    fn take_last_record(&mut self) {
-        if let Some(record) = self.splitter.finish() {
-            self.intake.take(record, self.piece.source(), false);
-        }
-    }
-
     fn cut(&mut self) {
         let end = self.splitter.position();
         self.intake.cut(end, self.piece.source());
+    }
+}
+
+fn malformed(malformed: Malformed) -> DecodeError {
+    DecodeError::Malformed {
+        plain_bytes: malformed.offset,
+        expected: malformed.expected,
     }
 }
 

@@ -11,6 +11,7 @@
 //! compressed without it: rare, and at most once for each batch.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::body::{Body, BodyWriter};
 use crate::checkpoint::{Position, Ranges};
@@ -36,6 +37,8 @@ pub struct Batch {
     pub kept: Vec<Kept>,
     /// A place not after `end` from which the object can be decoded, if there is a new one.
     pub restore: Option<RestorePoint>,
+    /// As what its object is read.
+    pub read_as: Option<Arc<str>>,
 }
 
 /// A record that is kept as it stood in the object.
@@ -406,6 +409,7 @@ impl Batcher {
             end,
             kept: open.kept,
             restore: None,
+            read_as: None,
         })
     }
 

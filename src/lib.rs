@@ -33,9 +33,13 @@ pub mod expansion;
 
 pub mod records;
 
+pub mod format;
+
 pub mod shape;
 
 pub mod route;
+
+pub mod plan;
 
 pub mod bits;
 pub mod body;

@@ -206,6 +206,9 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                 read = async { input.as_mut().expect("polled only while there is input").progress().await }, if !is_fed => {
                     match read {
                         Ok(Some((mut batch, held))) => {
+                            if let Some(read_as) = batch.read_as.take() {
+                                self.window.read_as(read_as);
+                            }
                             self.window.launch(batch.end);
                             if let Some(point) = batch.restore.take() {
                                 self.window.offer(point);

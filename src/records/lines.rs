@@ -44,11 +44,6 @@ pub struct LineSplitter {
 
 impl LineSplitter {
     pub fn new(record_bytes_max: usize) -> Self {
-        Self::at(Position::default(), record_bytes_max)
-    }
-
-    /// Begins with the record at `position`, at the start of a line.
-    pub fn at(position: Position, record_bytes_max: usize) -> Self {
         Self {
             record_bytes_max,
             heading: None,
@@ -58,17 +53,25 @@ impl LineSplitter {
             carry_start: Position::default(),
             carry_frame: Frame::LineFeed,
             carry_given: false,
-            position,
+            position: Position::default(),
         }
     }
 
-    /// The same, but lines of that kind are no records. One that begins behind the object's start has passed its
-    /// first line.
+    /// The same, but lines of that kind are no records.
     #[must_use]
-    pub fn without(mut self, heading: Heading) -> Self {
-        let is_passed = heading == Heading::FirstLine && self.position.offset > 0;
-        self.heading = (!is_passed).then_some(heading);
-        self
+    pub fn without(self, heading: Heading) -> Self {
+        Self {
+            heading: Some(heading),
+            ..self
+        }
+    }
+
+    /// Begins with the record at `position`, at the start of a line.
+    pub fn move_to(&mut self, position: Position) {
+        self.position = position;
+        if self.heading == Some(Heading::FirstLine) && position.offset > 0 {
+            self.heading = None;
+        }
     }
 
     /// Whether a line that is not empty is none of the records.
@@ -343,7 +346,8 @@ mod tests {
             positions.push(end);
             let at = at.index(positions.len());
             let from = positions[at];
-            let mut splitter = LineSplitter::at(from, MAX);
+            let mut splitter = LineSplitter::new(MAX);
+            splitter.move_to(from);
             let mut rest = &plain[from.offset as usize..];
             let mut again = Vec::new();
             while let Some(record) = splitter.pop(&mut rest) {

@@ -7,6 +7,7 @@
 //! The same bytes give the same records however they are cut into pieces.
 
 use memchr::{memchr, memchr2, memchr3};
+use serde::{Deserialize, Serialize};
 
 use super::mark::{ByteOrderMark, Found};
 use super::{Form, Frame, Malformed, Record};
@@ -26,7 +27,7 @@ const TOO_MANY_COLUMNS: &str = "a header of at most 1,000 columns";
 const HEADER_TOO_LONG: &str = "a header of at most 64 KiB";
 
 /// How the text of a row is cut into values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dialect {
     pub delimiter: Delimiter,
     pub quoting: Quoting,
@@ -38,7 +39,7 @@ pub struct Dialect {
 }
 
 /// What stands between two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Delimiter {
     /// One byte; two of them hold an empty value between them.
     Byte(u8),
@@ -47,7 +48,7 @@ pub enum Delimiter {
 }
 
 /// What quotes around a value mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quoting {
     /// Nothing: they are text.
     None,
@@ -62,7 +63,7 @@ pub enum Quoting {
 }
 
 /// Where the names of the columns come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Header {
     /// The first row that is neither empty nor a comment.
     FirstLine,
@@ -75,7 +76,7 @@ pub enum Header {
 }
 
 /// How rows stand in an object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowFormat {
     pub dialect: Dialect,
     pub header: Header,

@@ -48,8 +48,11 @@ pub struct TimeSource {
 pub enum TimePlace {
     /// The values of these fields, with a space between them.
     Fields(Vec<FieldPath>),
-    /// A word of a line, counted from zero; spaces and tabs part words.
-    Word(usize),
+    /// The first of these fields that a record has.
+    AnyOf(Vec<FieldPath>),
+    /// So many words of a line from this one on, counted from zero, with a space between them; spaces and
+    /// tabs part words.
+    Words { first: usize, count: usize },
     /// What stands in the first pair of square brackets of a line.
     Brackets,
 }

@@ -1,0 +1,166 @@
+//! How one object is read, and how its records leave: what settings and rules say of it, completed by what it
+//! turns out to be.
+
+use std::sync::Arc;
+
+use crate::format::{Container, Leaves, Preset, Recognised, preset, presets, recognise};
+use crate::route::Route;
+use crate::shape::Shape;
+
+/// What is said of an object before its first byte is read.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Its key, by which sources are told that look alike.
+    pub key: String,
+    /// What it is, if that need not be found out.
+    pub said: Option<Said>,
+    /// How its records leave; by default as the source has it.
+    pub leaves: Option<Leaves>,
+    /// Where they go. Without a type they have that of the source.
+    pub route: Route,
+    /// What becomes of each of them; the time may still be that of the source.
+    pub shape: Shape,
+}
+
+/// What an object is said to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Said {
+    Preset(&'static Preset),
+    Container(Container),
+}
+
+/// As what an object is read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub container: Container,
+    pub shape: Shape,
+    pub route: Route,
+    /// All of that but the plan: what a checkpoint says, for [`Plan::resume`].
+    pub read_as: Arc<str>,
+}
+
+/// How an object is read that was begun without a word of that.
+const LINES: &str = "lines";
+
+impl From<Shape> for Plan {
+    /// Lines, whatever they look like.
+    fn from(shape: Shape) -> Self {
+        Self {
+            key: String::new(),
+            said: Some(Said::Preset(&presets::LINES)),
+            leaves: None,
+            route: Route::default(),
+            shape,
+        }
+    }
+}
+
+impl Plan {
+    /// As what the object is read, if its content has no say.
+    pub fn known(&self) -> Option<Reading> {
+        match self.said.as_ref()? {
+            Said::Preset(preset) => Some(self.of(preset, self.leaves)),
+            Said::Container(container) => self.within(container),
+        }
+    }
+
+    /// As what the object is read whose plain bytes begin with `head`, if that can be told. It always can if
+    /// `is_all` of it is there, or as much as is looked at.
+    pub fn told(&self, head: &[u8], is_all: bool) -> Option<Reading> {
+        match recognise(&self.key, head, is_all) {
+            Recognised::As(preset) => Some(self.of(preset, self.leaves)),
+            Recognised::NeedsMore => None,
+        }
+    }
+
+    /// As what an object goes on being read: what [`Reading::read_as`] was, lines if nothing was said. None if that
+    /// cannot be understood.
+    pub fn resume(&self, read_as: Option<&str>) -> Option<Reading> {
+        let text = read_as.unwrap_or(LINES);
+        let (name, leaves) = match text.rsplit_once(':') {
+            Some((name, "raw")) => (name, Some(Leaves::Raw)),
+            Some((name, "json")) => (name, Some(Leaves::Json)),
+            _ => (text, None),
+        };
+        match preset(name) {
+            Some(preset) => Some(self.of(preset, leaves)),
+            None => self.within(&serde_json::from_str(text).ok()?),
+        }
+    }
+
+    fn of(&self, preset: &'static Preset, leaves: Option<Leaves>) -> Reading {
+        let leaves = leaves.unwrap_or(preset.leaves);
+        let mut route = self.route.clone();
+        if route.log_type.is_none() {
+            route.log_type = preset.log_type.map(Arc::from);
+        }
+        let how = match leaves {
+            _ if leaves == preset.leaves => "",
+            Leaves::Raw => ":raw",
+            Leaves::Json => ":json",
+        };
+        Reading {
+            container: preset.container(leaves),
+            shape: self.shape.clone(),
+            route,
+            read_as: format!("{}{how}", preset.name).into(),
+        }
+    }
+
+    fn within(&self, container: &Container) -> Option<Reading> {
+        Some(Reading {
+            container: container.clone(),
+            shape: self.shape.clone(),
+            route: self.route.clone(),
+            read_as: serde_json::to_string(container).ok()?.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Boundary, PRESETS};
+
+    #[test]
+    fn what_a_checkpoint_says_is_understood_again() {
+        let plan = Plan::from(Shape::default());
+        for preset in PRESETS {
+            for leaves in [None, Some(Leaves::Raw), Some(Leaves::Json)] {
+                let reading = plan.of(preset, leaves);
+                let again = plan.resume(Some(&reading.read_as)).expect("understood");
+                assert_eq!(again.container, reading.container, "{}", preset.name);
+                assert_eq!(again.route, reading.route, "{}", preset.name);
+                assert_eq!(again.read_as, reading.read_as, "{}", preset.name);
+            }
+        }
+        for container in [
+            Container::Values,
+            Container::Array {
+                fields: vec!["é\":json".to_owned()],
+            },
+            Container::Multiline {
+                boundary: Boundary::Start(r"^\d{4}-".to_owned()),
+                lines_max: None,
+            },
+        ] {
+            let reading = plan.within(&container).expect("written");
+            let again = plan.resume(Some(&reading.read_as)).expect("understood");
+            assert_eq!(again.container, container);
+        }
+    }
+
+    #[test]
+    fn an_object_that_was_begun_before_sources_were_told_goes_on_as_lines() {
+        let reading = Plan::from(Shape::default()).resume(None).expect("lines");
+        assert_eq!(reading.container, Container::Lines);
+    }
+
+    #[test]
+    fn what_nobody_wrote_is_not_understood() {
+        let plan = Plan::from(Shape::default());
+        for text in ["", "cloudtrial", "alb:xml", "{\"array\":7}"] {
+            assert!(plan.resume(Some(text)).is_none(), "{text}");
+        }
+    }
+}
