@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpoint, Position, Ranges};
 use crate::decode::{DecodeError, Decoder};
 use crate::records::{Frame, LineSplitter, Record};
 use crate::restore::RestorePoint;
-use crate::shape::{Shape, Shaped, is_text};
+use crate::shape::{Scratch, Shape, Shaped, is_text};
 
 /// Plain bytes that are decoded at a time where there are no blocks, and the least that a block is
 /// given room for.
@@ -76,7 +76,7 @@ struct Intake {
     batcher: Batcher,
     /// Records that are answered for, from the checkpoint.
     done: Ranges,
-    scratch: Vec<u8>,
+    scratch: Scratch,
     ready: VecDeque<Batch>,
 }
 
@@ -142,7 +142,7 @@ impl Assembler {
                 shape,
                 batcher: Batcher::new(limits.batch_bytes_max, limits.level, checkpoint.position),
                 done,
-                scratch: Vec::new(),
+                scratch: Scratch::default(),
                 ready: VecDeque::new(),
             },
             pass_through: limits.pass_through,
@@ -492,6 +492,7 @@ impl Intake {
             Shaped::Unchanged(outgoing) | Shaped::Edited(outgoing) => outgoing.len(),
             Shaped::Cut(outgoing) => outgoing.len() + record.bytes.len(),
             Shaped::TooLong => record.bytes.len(),
+            Shaped::Filtered => 0,
         };
         let batcher = &mut self.batcher;
         batcher.take_out_other_partial(record.position);
@@ -512,6 +513,7 @@ impl Intake {
                 batcher.keep(&record, KeptBecause::Cut);
             }
             Shaped::TooLong => batcher.keep(&record, KeptBecause::TooLong),
+            Shaped::Filtered => batcher.leave_out(&record),
         }
         false
     }
@@ -553,7 +555,7 @@ mod tests {
             json_only: true,
             record_bytes_max: Some(40_000),
             field_chars_max: Some(40),
-            source: None,
+            ..Shape::default()
         }
     }
 
