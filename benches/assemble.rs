@@ -9,7 +9,8 @@ use bucket_brigade::assemble::{Assembler, BLOCK_BYTES_MAX, Limits};
 use bucket_brigade::checkpoint::Checkpoint;
 use bucket_brigade::decode::Decoder;
 use bucket_brigade::records::LineSplitter;
-use bucket_brigade::shape::Shape;
+use bucket_brigade::shape::spec::{ShapeSpec, SourceValue};
+use bucket_brigade::shape::{ObjectFacts, SOURCE_FIELD, Shape};
 
 #[path = "../tests/it/cloudflare.rs"]
 mod cloudflare;
@@ -28,12 +29,18 @@ fn main() {
         json_only: true,
         record_bytes_max: Some(500_000),
         field_chars_max: Some(32_700),
-        source: None,
+        ..Shape::default()
     };
-    let with_source = Shape {
-        source: Some("bucket/logs/20260314/object.log.gz".to_owned()),
-        ..shape.clone()
+    let source_field = ShapeSpec {
+        source: vec![(SourceValue::ObjectKey, SOURCE_FIELD.to_owned())],
+        ..ShapeSpec::default()
     };
+    let facts = ObjectFacts {
+        bucket: "bucket",
+        key: "logs/20260314/object.log.gz",
+        ..ObjectFacts::default()
+    };
+    let with_source = shape.clone().editing(source_field.for_object(&facts));
     let inflate = median(|| assert!(inflated(&object) >= PLAIN_BYTES));
     let split = median(|| assert_eq!(split(&object), records));
     let pass = median(|| assert_eq!(assembled(&object, &shape, true), records));

@@ -14,7 +14,7 @@ use crate::format::Splitter;
 use crate::plan::{Plan, Reading};
 use crate::records::{Frame, LineSplitter, Malformed, Record};
 use crate::restore::RestorePoint;
-use crate::shape::{Shape, Shaped, is_text};
+use crate::shape::{Scratch, Shape, Shaped, is_text};
 
 mod opening;
 
@@ -96,7 +96,7 @@ struct Intake {
     batcher: Batcher,
     /// Records that are answered for, from the checkpoint.
     done: Ranges,
-    scratch: Vec<u8>,
+    scratch: Scratch,
     ready: VecDeque<Batch>,
 }
 
@@ -171,7 +171,7 @@ impl Assembler {
                 shape: plan.shape.clone(),
                 batcher: Batcher::new(limits.batch_bytes_max, limits.level, checkpoint.position),
                 done,
-                scratch: Vec::new(),
+                scratch: Scratch::default(),
                 ready: VecDeque::new(),
             },
             record_bytes_max: limits.record_bytes_max,
@@ -612,6 +612,7 @@ impl Intake {
             Shaped::Unchanged(outgoing) | Shaped::Edited(outgoing) => outgoing.len(),
             Shaped::Cut(outgoing) => outgoing.len() + record.bytes.len(),
             Shaped::TooLong => record.bytes.len(),
+            Shaped::Filtered => 0,
         };
         let batcher = &mut self.batcher;
         batcher.take_out_other_partial(record.position);
@@ -632,6 +633,7 @@ impl Intake {
                 batcher.keep(&record, KeptBecause::Cut);
             }
             Shaped::TooLong => batcher.keep(&record, KeptBecause::TooLong),
+            Shaped::Filtered => batcher.leave_out(&record),
         }
         false
     }
@@ -673,7 +675,7 @@ mod tests {
             json_only: true,
             record_bytes_max: Some(40_000),
             field_chars_max: Some(40),
-            source: None,
+            ..Shape::default()
         }
     }
 

@@ -31,10 +31,13 @@ pub struct Batch {
     pub offsets: Vec<u32>,
     /// Where the batch begins: after all that earlier batches cover.
     pub start: Position,
-    /// Where the batch ends: everything between is in the body, kept, or answered for already.
+    /// Where the batch ends: everything between is in the body, kept, left out, or answered for already.
     pub end: Position,
     /// Records to be kept in quarantine before the batch counts as answered for.
     pub kept: Vec<Kept>,
+    /// Indexes of the records that a rule leaves out. They are answered for with the records of the body that
+    /// stand before them.
+    pub filtered: Ranges,
     /// A place not after `end` from which the object can be decoded, if there is a new one.
     pub restore: Option<RestorePoint>,
     /// As what its object is read.
@@ -61,6 +64,19 @@ pub enum KeptBecause {
 }
 
 impl Batch {
+    /// The records that are left out and can be answered for with those of the body that are `answered` for: each
+    /// with the last one of the body before it, and those before all of the body at once.
+    pub fn filtered_beside(&self, answered: &Ranges) -> Ranges {
+        let mut beside = Ranges::new();
+        for range in self.filtered.iter() {
+            let before = self.sent.last_before(range.start);
+            if before.is_none_or(|before| answered.contains(before)) {
+                beside.insert(range.clone());
+            }
+        }
+        beside
+    }
+
     /// The position of the record at `ordinal` in the body.
     pub fn position_of(&self, ordinal: u64) -> Option<Position> {
         let record = self.sent.at_ordinals(&Ranges::from(ordinal..ordinal + 1));
@@ -74,6 +90,10 @@ impl Batch {
 
 /// A batch covers at most this many plain bytes of its object, so that an offset fits 32 bits.
 const SPAN_BYTES_MAX: u64 = 1 << 31;
+
+/// A batch that holds anything ends before a record that begins so many plain bytes after its start, full or not:
+/// what is left out takes no room, and the checkpoint is to go forward all the same.
+const COVERED_BYTES_MAX: u64 = 64 << 20;
 
 /// A batch holds at most this many records, so that what is noted of each is bounded too: 4 bytes.
 const RECORDS_MAX: usize = 1 << 17;
@@ -127,6 +147,7 @@ struct Open {
     offsets: Vec<u32>,
     kept: Vec<Kept>,
     kept_bytes: usize,
+    filtered: Ranges,
     /// Plain bytes of the object with which the batch ends as they are: those of the body, then those that
     /// are yet to be written to it.
     run: Range<u64>,
@@ -162,11 +183,15 @@ impl Batcher {
             return true;
         };
         let held = self.held(open) - open.partial as usize;
-        held == 0
-            || (held + length < self.batch_bytes_max
+        // Of an object that does not read as it did before, a record may stand before the checkpoint.
+        let covered = position.offset.saturating_sub(self.start.offset);
+        let covered_max = COVERED_BYTES_MAX.max(self.batch_bytes_max as u64);
+        let has_room = held == 0 || held + length < self.batch_bytes_max;
+        (held == 0 && open.filtered.is_empty())
+            || (has_room
                 && open.offsets.len() < RECORDS_MAX
-                // Of an object that does not read as it did before, a record may stand before the checkpoint.
-                && position.offset.saturating_sub(self.start.offset) < SPAN_BYTES_MAX)
+                && open.filtered.pieces() <= RECORDS_MAX
+                && covered < covered_max.min(SPAN_BYTES_MAX))
     }
 
     /// Whether `plain_bytes` of unchanged records all fit the open batch. A 128th part of it is left free, so
@@ -255,6 +280,13 @@ impl Batcher {
             length: record.length,
             bytes: record.bytes.to_vec(),
         });
+        self.break_run(record.end);
+    }
+
+    /// Leaves a record out. Nothing is unwritten.
+    pub fn leave_out(&mut self, record: &Record<'_>) {
+        let index = record.position.record;
+        self.open().filtered.insert(index..index + 1);
         self.break_run(record.end);
     }
 
@@ -396,7 +428,7 @@ impl Batcher {
         self.take_out_partial();
         let mut open = self.open.take()?;
         let body = self.body.finish();
-        if body.records == 0 && open.kept.is_empty() {
+        if body.records == 0 && open.kept.is_empty() && open.filtered.is_empty() {
             return None;
         }
         open.offsets.shrink_to_fit();
@@ -408,6 +440,7 @@ impl Batcher {
             start,
             end,
             kept: open.kept,
+            filtered: open.filtered,
             restore: None,
             read_as: None,
         })
@@ -443,6 +476,7 @@ impl Batcher {
             offsets: Vec::new(),
             kept: Vec::new(),
             kept_bytes: 0,
+            filtered: Ranges::new(),
             run: 0..0,
             unwritten: 0,
             partial: 0,

@@ -81,10 +81,34 @@ impl Ranges {
         self.0.splice(first..last, [range]);
     }
 
+    /// Adds all of `other`, in time that grows with the pieces of both and not with their product.
     pub fn extend(&mut self, other: &Ranges) {
-        for range in other.iter() {
+        if let [range] = other.0.as_slice() {
             self.insert(range.clone());
+            return;
         }
+        let held = std::mem::take(&mut self.0);
+        let (mut held, mut more) = (
+            held.into_iter().peekable(),
+            other.iter().cloned().peekable(),
+        );
+        while let Some(range) = match (held.peek(), more.peek()) {
+            (Some(one), Some(other)) if other.start < one.start => more.next(),
+            (None, _) => more.next(),
+            (Some(_), _) => held.next(),
+        } {
+            match self.0.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => self.0.push(range),
+            }
+        }
+    }
+
+    /// The largest index below `index` that is held.
+    pub fn last_before(&self, index: u64) -> Option<u64> {
+        let before = self.0.partition_point(|range| range.start < index);
+        let range = self.0.get(before.checked_sub(1)?)?;
+        Some(range.end.min(index) - 1)
     }
 
     /// Forgets everything below `index`.
@@ -109,14 +133,19 @@ impl Ranges {
     pub fn at_ordinals(&self, ordinals: &Ranges) -> Ranges {
         let mut found = Ranges::new();
         let mut before = 0;
+        let mut ordinals = ordinals.0.as_slice();
         for range in &self.0 {
             let length = range.end - range.start;
-            for wanted in ordinals.iter() {
+            while let [wanted, rest @ ..] = ordinals {
                 let start = wanted.start.max(before);
                 let end = wanted.end.min(before + length);
                 if start < end {
                     found.insert(range.start + (start - before)..range.start + (end - before));
                 }
+                if wanted.end > before + length {
+                    break;
+                }
+                ordinals = rest;
             }
             before += length;
         }
@@ -405,12 +434,23 @@ mod tests {
             prop_assert!(pieces.windows(2).all(|pair| pair[0].end < pair[1].start));
             for index in 0..70 {
                 prop_assert_eq!(all.contains(index), expected.contains(&index));
+                prop_assert_eq!(all.last_before(index), expected.range(..index).next_back().copied());
                 let gap = (index..).find(|index| !expected.contains(index));
                 prop_assert_eq!(Some(all.first_gap(index)), gap);
                 let mut rest = all.clone();
                 rest.drop_below(index);
                 prop_assert_eq!(set(&rest), expected.range(index..).copied().collect());
             }
+        }
+
+        #[test]
+        fn what_is_added_to_ranges_is_in_them_beside_what_was(one in any_ranges(), other in any_ranges()) {
+            let (mut all, other) = (inserted(&one), inserted(&other));
+            let expected: BTreeSet<u64> = set(&all).union(&set(&other)).copied().collect();
+            all.extend(&other);
+            prop_assert_eq!(set(&all), expected);
+            let pieces: Vec<_> = all.iter().collect();
+            prop_assert!(pieces.windows(2).all(|pair| pair[0].end < pair[1].start));
         }
 
         #[test]

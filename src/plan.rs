@@ -99,9 +99,14 @@ impl Plan {
             Leaves::Raw => ":raw",
             Leaves::Json => ":json",
         };
+        let mut shape = self.shape.clone();
+        if let Some(source) = preset.time(leaves) {
+            let edits = (*shape.edits).clone().or_time_from(&source);
+            shape = shape.editing(edits);
+        }
         Reading {
             container: preset.container(leaves),
-            shape: self.shape.clone(),
+            shape,
             route,
             read_as: format!("{}{how}", preset.name).into(),
         }

@@ -1,14 +1,51 @@
-//! Record → outgoing record: what the endpoint needs it to be, and no more.
+//! Record → outgoing record: what the endpoint needs it to be, what was asked for, and no more.
 //!
 //! Goes in: a record as it stands in the object. Comes out: the same bytes on the ordinary path,
-//! after a scan of its ends, its length and its encoding; else an edited copy.
-//! It never parses a document: it edits bytes, so key order and number text survive.
+//! after a scan of its ends, its length and its encoding; else an edited copy; or nothing, where a rule leaves it
+//! out. It never parses a document: it edits bytes, so key order, number text and every untouched part survive.
+//!
+//! A record is first what it stands for (an event of a log group with what is said of all events, a value without
+//! the line feeds between its tokens): an object or a text. Then, in this order: rules leave it out, as it stands; fields
+//! are dropped; values are redacted; members are added; it is cut to the endpoint's limits. Its time is read before
+//! fields are dropped.
+//!
+//! # Which one counts
+//!
+//! | a record's own | against | what leaves |
+//! | --- | --- | --- |
+//! | member, `type` and `message` among them | an added member of its name | its own; the added one is left out |
+//! | `@timestamp` that the endpoint reads as a time | a time from elsewhere in the record | its own |
+//! | `@timestamp` of any other kind | a time from where the format has it | its own, and nothing is added |
+//! | `@timestamp` of any other kind | a time from where the rule says, if it can be read | the time; its own goes |
+//! | member that is dropped | an added member of its name | the added one |
+//! | `token` | the endpoint's token | both: it has no meaning inside a record |
+//! | text, being no JSON object | an added `message` | `{"message": …}` with the text |
+//!
+//! A record that is no JSON object becomes one if the endpoint takes nothing else, if members are to be added to it,
+//! or if it holds line feeds.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use crate::records::Record;
+use crate::clock::Timestamp;
+use crate::records::{Form, Record, json};
 
+mod aws_key;
+mod cut;
+mod edits;
+mod escape;
+mod redact;
 pub mod spec;
+pub mod time;
+
+pub use aws_key::account_and_region;
+pub use edits::{Edits, ObjectFacts};
+pub use redact::REPLACEMENT;
+
+use cut::{cut_long_strings, cut_marker, first_chars};
+use edits::{Drops, Looked};
+use escape::{push_escaped, push_string};
+use redact::{redact_json, redact_text};
 
 /// How records are to leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +56,8 @@ pub struct Shape {
     pub record_bytes_max: Option<usize>,
     /// Longest string value of an outgoing record, in characters.
     pub field_chars_max: Option<usize>,
-    /// The value of the field [`SOURCE_FIELD`], if records are to carry it: `bucket/key`.
-    pub source: Option<String>,
+    /// What is done to the records of the object beside that.
+    pub edits: Arc<Edits>,
 }
 
 /// The field that names the object a record came from, as the hosted fetcher's successor calls it.
@@ -29,23 +66,69 @@ pub const SOURCE_FIELD: &str = "s3_object_key";
 /// The field that holds a record that is no JSON object.
 const MESSAGE_FIELD: &str = "message";
 
+/// The field that the endpoint takes a record's time from.
+const TIMESTAMP_FIELD: &str = "@timestamp";
+
 /// What becomes of a record.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Shaped<'a> {
     /// Goes out as it came.
     Unchanged(&'a [u8]),
-    /// Goes out edited, with nothing lost.
+    /// Goes out edited, with nothing lost but what was asked for.
     Edited(&'a [u8]),
     /// Goes out with something cut to a limit or replaced: the original is to be kept.
     Cut(&'a [u8]),
     /// Cannot go out: longer than what is held of it, and the endpoint's records must not be cut.
     TooLong,
+    /// Is not to go out: a rule leaves it out, or it is no log.
+    Filtered,
+}
+
+/// Buffers that are used again for each record. Each grows to the largest record that needs it, so together they
+/// take a few times the bytes that are held of one record.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    base: Vec<u8>,
+    work: Work,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    kept: Vec<u8>,
+    redacted: Vec<u8>,
+    retimed: Vec<u8>,
+    out: Vec<u8>,
+    cut: Vec<u8>,
+    wrapped: Vec<u8>,
+    ranges: Vec<std::ops::Range<usize>>,
+    looked: Looked,
+    strings: redact::Buffers,
+}
+
+/// What a record is before it is edited.
+#[derive(Clone, Copy)]
+struct Base<'a> {
+    bytes: &'a [u8],
+    is_object: bool,
+    /// Whether it is not what stands in the object.
+    is_new: bool,
+    loss: Loss,
 }
 
 impl Shape {
-    /// Whether a record that begins with `start` may go out as it came.
+    /// The same, with other edits.
+    #[must_use]
+    pub fn editing(self, edits: Edits) -> Self {
+        Self {
+            edits: Arc::new(edits),
+            ..self
+        }
+    }
+
+    /// Whether a record that begins with `start` may go out as it came. It is not said of one that may not that
+    /// it will: that shows only when all of it is there.
     pub fn may_leave_unchanged(&self, start: &[u8]) -> bool {
-        self.source.is_none() && (!self.json_only || start.first() == Some(&b'{'))
+        !self.edits.touches_all() && (!self.json_only || start.first() == Some(&b'{'))
     }
 
     /// Shapes `record`; an edited copy is made in `scratch`, whose content is replaced.
@@ -55,87 +138,245 @@ impl Shape {
         &self,
         record: &Record<'a>,
         is_text: bool,
-        scratch: &'a mut Vec<u8>,
+        scratch: &'a mut Scratch,
     ) -> Shaped<'a> {
+        if self.edits.is_quiet() && self.is_ordinary(record, is_text) {
+            return Shaped::Unchanged(record.bytes);
+        }
+        if let Form::Event(group) = record.form
+            && group.is_control()
+        {
+            return Shaped::Filtered;
+        }
+        let Scratch { base, work } = scratch;
+        let base = self.base(record, is_text, base);
+        let object = base.is_object.then_some(base.bytes);
+        if self
+            .edits
+            .leaves_out(record.bytes, object, &mut work.looked)
+        {
+            return Shaped::Filtered;
+        }
         if !self.json_only && record.is_truncated() {
             return Shaped::TooLong;
         }
-        let ordinary = !record.is_truncated()
-            && self.source.is_none()
-            && (!self.json_only || self.is_ordinary(record.bytes, is_text));
-        if ordinary {
-            return Shaped::Unchanged(record.bytes);
-        }
-        scratch.clear();
-        match self.edit(record, scratch) {
-            Loss::None if scratch == record.bytes => Shaped::Unchanged(record.bytes),
-            Loss::None => Shaped::Edited(scratch),
-            Loss::Some => Shaped::Cut(scratch),
+        if base.is_object {
+            self.shape_object(record, base, work)
+        } else {
+            self.shape_text(record, base, work)
         }
     }
 
-    /// Whether a record may go to an endpoint that takes JSON objects without a closer look.
-    fn is_ordinary(&self, bytes: &[u8], is_text: bool) -> bool {
-        bytes.first() == Some(&b'{')
-            && bytes.last() == Some(&b'}')
-            && self.field_chars_max.is_none_or(|max| bytes.len() <= max)
-            && self.record_bytes_max.is_none_or(|max| bytes.len() <= max)
-            && (is_text
-                || (memchr::memchr(0, bytes).is_none() && std::str::from_utf8(bytes).is_ok()))
+    /// Whether a record may go as it came without a closer look, as far as the endpoint is concerned.
+    fn is_ordinary(&self, record: &Record<'_>, is_text: bool) -> bool {
+        let bytes = record.bytes;
+        let is_one_line = match record.form {
+            Form::Line => true,
+            Form::Value => json::is_one_line(bytes),
+            Form::Text | Form::Event(_) | Form::Row(_) => false,
+        };
+        is_one_line
+            && !record.is_truncated()
+            && (!self.json_only
+                || (bytes.first() == Some(&b'{')
+                    && bytes.last() == Some(&b'}')
+                    && self.field_chars_max.is_none_or(|max| bytes.len() <= max)
+                    && self.record_bytes_max.is_none_or(|max| bytes.len() <= max)
+                    && (is_text
+                        || (memchr::memchr(0, bytes).is_none()
+                            && std::str::from_utf8(bytes).is_ok()))))
     }
 
-    fn edit(&self, record: &Record<'_>, out: &mut Vec<u8>) -> Loss {
-        let is_object = looks_like_object(record.bytes) && !record.is_truncated();
-        if !is_object {
-            return self.wrap(record, out);
+    /// What `record` is before it is edited, made in `buffer` if it is not what stands in the object.
+    fn base<'a>(&self, record: &Record<'a>, is_text: bool, buffer: &'a mut Vec<u8>) -> Base<'a> {
+        buffer.clear();
+        let mut is_lossy = false;
+        let may_be_object = match record.form {
+            _ if record.is_truncated() => false,
+            Form::Line => true,
+            Form::Text => false,
+            Form::Value => {
+                if !json::is_one_line(record.bytes) {
+                    json::minify(record.bytes, buffer);
+                }
+                true
+            }
+            Form::Event(group) => {
+                group.render(record.bytes, buffer);
+                true
+            }
+            Form::Row(table) => {
+                is_lossy = table.render(record.bytes, buffer);
+                true
+            }
+        };
+        let mut is_new = !buffer.is_empty();
+        let bytes = if is_new {
+            buffer.as_slice()
+        } else {
+            record.bytes
+        };
+        let is_object = may_be_object && looks_like_object(bytes);
+        let must_be_utf8 = is_object && self.json_only && !is_text;
+        let lossy = match std::str::from_utf8(bytes) {
+            Err(_) if must_be_utf8 => Some(String::from_utf8_lossy(bytes).into_owned()),
+            _ => None,
+        };
+        let loss = Loss::from(is_lossy || lossy.is_some());
+        if let Some(lossy) = lossy {
+            *buffer = lossy.into_bytes();
+            is_new = true;
         }
-        if !self.json_only {
-            self.open_object(record.bytes, out);
-            return Loss::None;
+        Base {
+            bytes: if is_new { buffer } else { record.bytes },
+            is_object,
+            is_new,
+            loss,
         }
-        let text = String::from_utf8_lossy(record.bytes);
-        let mut loss = Loss::from(matches!(text, Cow::Owned(_)));
-        self.open_object(text.as_bytes(), out);
-        if let Some(max) = self.field_chars_max.filter(|max| out.len() > *max) {
-            let mut cut = Vec::with_capacity(out.len());
-            if cut_long_strings(out, max, &mut cut) {
-                std::mem::swap(out, &mut cut);
-                loss = Loss::Some;
+    }
+
+    fn shape_object<'a>(
+        &self,
+        record: &Record<'a>,
+        base: Base<'a>,
+        work: &'a mut Work,
+    ) -> Shaped<'a> {
+        let Work {
+            kept,
+            redacted,
+            retimed,
+            out,
+            cut,
+            wrapped,
+            ranges,
+            looked,
+            strings,
+        } = work;
+        for buffer in [&mut *kept, redacted, retimed, out, cut, wrapped] {
+            buffer.clear();
+        }
+        let (edits, mut loss) = (&*self.edits, base.loss);
+        edits.look(base.bytes, looked);
+        let (mut body, mut is_edited) = (base.bytes, base.is_new);
+        if looked.has_drops && edits.drops().leave_out(body, ranges, kept) {
+            (body, is_edited) = (kept, true);
+        }
+        // What is not JSON throughout has values that are not in quotes.
+        let redact = if looked.is_whole {
+            redact_json
+        } else {
+            redact_text
+        };
+        if redact(edits.redactions(), body, strings, redacted) {
+            (body, is_edited) = (redacted, true);
+        }
+        is_edited |= edits.has_members_for(looked);
+        let new_time = edits.time_of(base.bytes, is_edited, looked);
+        if new_time.is_some_and(|new| new.replaces)
+            && Drops::member(TIMESTAMP_FIELD).leave_out(body, ranges, retimed)
+        {
+            body = retimed;
+        }
+        let time = new_time.map(|new| new.time);
+        out.push(b'{');
+        let mut outgoing = body;
+        if edits.push_members(record.position.record, time, looked, out) {
+            push_rest(body, out);
+            (outgoing, is_edited) = (out, true);
+        }
+        if self.json_only {
+            let chars_max = self.field_chars_max.filter(|max| outgoing.len() > *max);
+            if let Some(max) = chars_max
+                && cut_long_strings(outgoing, max, cut)
+            {
+                (outgoing, loss) = (cut, Loss::Some);
+            }
+            if self
+                .record_bytes_max
+                .is_some_and(|max| outgoing.len() > max)
+            {
+                edits.look_at_text(looked);
+                loss = loss.and(self.wrap(record, body, time, looked, wrapped));
+                (outgoing, is_edited) = (wrapped, true);
             }
         }
-        if self.record_bytes_max.is_some_and(|max| out.len() > max) {
-            out.clear();
-            return self.wrap(record, out);
+        match loss {
+            Loss::Some => Shaped::Cut(outgoing),
+            Loss::None if is_edited => Shaped::Edited(outgoing),
+            Loss::None => Shaped::Unchanged(record.bytes),
         }
-        loss
     }
 
-    /// Copies a JSON object, with the source field in front if there is one.
-    fn open_object(&self, object: &[u8], out: &mut Vec<u8>) {
-        let Some(source) = &self.source else {
-            out.extend_from_slice(object);
-            return;
-        };
-        let rest = object.get(1..).unwrap_or_default();
-        let is_empty = rest.trim_ascii_start().first() == Some(&b'}');
+    fn shape_text<'a>(
+        &self,
+        record: &Record<'a>,
+        base: Base<'a>,
+        work: &'a mut Work,
+    ) -> Shaped<'a> {
+        let Work {
+            kept,
+            redacted,
+            out,
+            ranges,
+            looked,
+            strings,
+            ..
+        } = work;
+        for buffer in [&mut *kept, redacted, out] {
+            buffer.clear();
+        }
+        let edits = &*self.edits;
+        edits.look_at_text(looked);
+        let (mut body, mut is_edited) = (base.bytes, base.is_new);
+        if edits.drops_any() && record.is_truncated() && body.starts_with(b"{") {
+            edits.drops().leave_out_of_start(body, ranges, kept);
+            (body, is_edited) = (kept, true);
+        }
+        if redact_text(edits.redactions(), body, strings, redacted) {
+            (body, is_edited) = (redacted, true);
+        }
+        let is_wrapped = self.json_only
+            || record.form == Form::Text
+            || edits.has_members_for(looked)
+            || edits.time_of_text(base.bytes, false).is_some();
+        if is_wrapped {
+            let time = edits.time_of_text(base.bytes, true);
+            return match self.wrap(record, body, time, looked, out) {
+                Loss::None => Shaped::Edited(out),
+                Loss::Some => Shaped::Cut(out),
+            };
+        }
+        match is_edited {
+            true => Shaped::Edited(body),
+            false => Shaped::Unchanged(record.bytes),
+        }
+    }
+
+    /// `{"message": …}` with the added members in front. The message is cut to what the endpoint takes.
+    fn wrap(
+        &self,
+        record: &Record<'_>,
+        body: &[u8],
+        time: Option<Timestamp>,
+        looked: &Looked,
+        out: &mut Vec<u8>,
+    ) -> Loss {
+        let text = String::from_utf8_lossy(body);
+        let mut loss = Loss::from(matches!(text, Cow::Owned(_)) || record.is_truncated());
         out.push(b'{');
-        push_member(SOURCE_FIELD, source, out);
-        if !is_empty {
+        if self
+            .edits
+            .push_members(record.position.record, time, looked, out)
+        {
             out.push(b',');
         }
-        out.extend_from_slice(rest);
-    }
-
-    /// `{"message": …}`, and the source field. The message is cut to what the endpoint takes.
-    fn wrap(&self, record: &Record<'_>, out: &mut Vec<u8>) -> Loss {
-        let text = String::from_utf8_lossy(record.bytes);
-        let mut loss = Loss::from(matches!(text, Cow::Owned(_)) || record.is_truncated());
         let mut message = text.as_ref();
         let mut marker = String::new();
         // An escaped character is at most six bytes (`\u0000`), so this bounds the record as well.
+        let room = MESSAGE_ROOM.max(out.len() + MESSAGE_AROUND_BYTES);
         let by_bytes = self
             .record_bytes_max
-            .map(|max| max.saturating_sub(MESSAGE_ROOM) / 6);
+            .map(|max| max.saturating_sub(room) / 6);
         let chars_max = match (self.field_chars_max, by_bytes) {
             (Some(chars), Some(bytes)) => Some(chars.min(bytes)),
             (chars, bytes) => chars.or(bytes),
@@ -147,11 +388,6 @@ impl Shape {
             message = first_chars(message, max - marker.len().min(max));
             loss = Loss::Some;
         }
-        out.push(b'{');
-        if let Some(source) = &self.source {
-            push_member(SOURCE_FIELD, source, out);
-            out.push(b',');
-        }
         push_string(MESSAGE_FIELD, out);
         out.extend_from_slice(b":\"");
         push_escaped(message, out);
@@ -161,13 +397,33 @@ impl Shape {
     }
 }
 
+/// Appends the members of `object`, with a comma before them if there are any, and what stands around them, but
+/// for its opening brace.
+fn push_rest(object: &[u8], out: &mut Vec<u8>) {
+    let rest = object.get(1..).unwrap_or_default();
+    if rest.trim_ascii_start().first() != Some(&b'}') {
+        out.push(b',');
+    }
+    out.extend_from_slice(rest);
+}
+
 /// Room that a wrapped message leaves for what stands around it: braces, names, the source field of
-/// at most 63 + 1 + 1,024 bytes, each of which may take six.
+/// at most 63 + 1 + 1,024 bytes, each of which may take six. More, if more is added.
 const MESSAGE_ROOM: usize = 8 * 1024;
 
+/// Bytes around a wrapped message, the marker of a cut included, beside the members that are added.
+const MESSAGE_AROUND_BYTES: usize = 256;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Loss {
     None,
     Some,
+}
+
+impl Loss {
+    fn and(self, other: Loss) -> Loss {
+        Loss::from(self == Loss::Some || other == Loss::Some)
+    }
 }
 
 impl From<bool> for Loss {
@@ -193,158 +449,12 @@ pub fn looks_like_object(bytes: &[u8]) -> bool {
         && memchr::memchr(0, bytes).is_none()
 }
 
-/// What stands where something was cut, with the original length.
-fn cut_marker(length: u64, unit: &str) -> String {
-    format!("...[cut, {length} {unit}]")
-}
-
-fn first_chars(text: &str, count: usize) -> &str {
-    match text.char_indices().nth(count) {
-        Some((end, _)) => &text[..end],
-        None => text,
-    }
-}
-
-fn push_member(name: &str, value: &str, out: &mut Vec<u8>) {
-    push_string(name, out);
-    out.push(b':');
-    push_string(value, out);
-}
-
-fn push_string(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    push_escaped(text, out);
-    out.push(b'"');
-}
-
-/// Escapes what RFC 8259, section 7, says must be, and DEL to be kind to terminals.
-fn push_escaped(text: &str, out: &mut Vec<u8>) {
-    let mut plain_from = 0;
-    let bytes = text.as_bytes();
-    for (at, byte) in bytes.iter().enumerate() {
-        let short: Option<u8> = match byte {
-            b'"' => Some(b'"'),
-            b'\\' => Some(b'\\'),
-            b'\n' => Some(b'n'),
-            b'\r' => Some(b'r'),
-            b'\t' => Some(b't'),
-            0x00..=0x1f | 0x7f => None,
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[plain_from..at]);
-        plain_from = at + 1;
-        match short {
-            Some(letter) => out.extend_from_slice(&[b'\\', letter]),
-            None => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
-        }
-    }
-    out.extend_from_slice(&bytes[plain_from..]);
-}
-
-/// Copies a JSON text, cutting every string value of more than `chars_max` characters: what is left
-/// of it, with its marker, has exactly `chars_max`. An escape sequence counts as one character and is
-/// never split, nor is a pair of surrogates. Names of members are left alone. Says whether anything was cut.
-fn cut_long_strings(json: &[u8], chars_max: usize, out: &mut Vec<u8>) -> bool {
-    let mut cut = false;
-    let mut at = 0;
-    while let Some(quote) = memchr::memchr(b'"', &json[at..]) {
-        let start = at + quote + 1;
-        out.extend_from_slice(&json[at..start]);
-        let end = string_end(json, start);
-        let text = &json[start..end];
-        let is_name = json
-            .get(end + 1..)
-            .is_some_and(|rest| rest.trim_ascii_start().first() == Some(&b':'));
-        // A character is at least one byte, so most strings need no counting.
-        let length = if text.len() > chars_max {
-            count_chars(text)
-        } else {
-            0
-        };
-        if length > chars_max && !is_name {
-            let marker = cut_marker(length as u64, "characters");
-            let kept = chars_max.saturating_sub(marker.len());
-            out.extend_from_slice(&text[..chars_end(text, kept)]);
-            out.extend_from_slice(marker.as_bytes());
-            cut = true;
-        } else {
-            out.extend_from_slice(text);
-        }
-        at = end;
-        if at < json.len() {
-            out.push(b'"');
-            at += 1;
-        }
-    }
-    out.extend_from_slice(&json[at..]);
-    cut
-}
-
-/// Where the string that begins at `start` ends: at its closing quote, or the end of the text.
-fn string_end(json: &[u8], start: usize) -> usize {
-    let mut at = start;
-    while let Some(found) = memchr::memchr2(b'"', b'\\', &json[at..]) {
-        at += found;
-        if json[at] == b'"' {
-            return at;
-        }
-        at = (at + 2).min(json.len());
-    }
-    json.len()
-}
-
-fn count_chars(text: &[u8]) -> usize {
-    let mut at = 0;
-    let mut count = 0;
-    while at < text.len() {
-        at = char_end(text, at);
-        count += 1;
-    }
-    count
-}
-
-/// Where the first `count` characters of an escaped string end.
-fn chars_end(text: &[u8], count: usize) -> usize {
-    let mut at = 0;
-    for _ in 0..count {
-        if at >= text.len() {
-            break;
-        }
-        at = char_end(text, at);
-    }
-    at
-}
-
-/// Where the character at `at` ends: a UTF-8 sequence, an escape sequence, or two of them that are a
-/// pair of surrogates.
-fn char_end(text: &[u8], at: usize) -> usize {
-    let length = match text[at] {
-        b'\\' if text.get(at + 1) == Some(&b'u') => {
-            let is_pair = is_surrogate(text, at, b"89abAB")
-                && text.get(at + 6..at + 8) == Some(b"\\u")
-                && is_surrogate(text, at + 6, b"cdefCDEF");
-            if is_pair { 12 } else { 6 }
-        }
-        b'\\' => 2,
-        0xc0..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xff => 4,
-        _ => 1,
-    };
-    (at + length).min(text.len())
-}
-
-/// Whether the `\u` escape at `at` is `\uD` followed by one of `third`.
-fn is_surrogate(text: &[u8], at: usize, third: &[u8]) -> bool {
-    matches!(text.get(at + 2), Some(b'd' | b'D'))
-        && text.get(at + 3).is_some_and(|digit| third.contains(digit))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
+    use super::spec::{ShapeSpec, SourceValue};
     use super::*;
     use crate::checkpoint::Position;
     use crate::records::{Form, Frame};
@@ -365,17 +475,18 @@ mod tests {
             json_only: true,
             record_bytes_max: Some(500_000),
             field_chars_max: Some(32_700),
-            source: None,
+            edits: Arc::default(),
         }
     }
 
     fn shaped(shape: &Shape, bytes: &[u8]) -> (&'static str, Vec<u8>) {
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         match shape.shape(&record(bytes), is_text(bytes), &mut scratch) {
             Shaped::Unchanged(out) => ("unchanged", out.to_vec()),
             Shaped::Edited(out) => ("edited", out.to_vec()),
             Shaped::Cut(out) => ("cut", out.to_vec()),
             Shaped::TooLong => ("too long", Vec::new()),
+            Shaped::Filtered => ("filtered", Vec::new()),
         }
     }
 
@@ -526,7 +637,7 @@ mod tests {
             length: 100_000_000,
             ..record(b"{\"a\":\"xxxx")
         };
-        let mut scratch = Vec::new();
+        let mut scratch = Scratch::default();
         let Shaped::Cut(out) = logzio().shape(&start, false, &mut scratch) else {
             panic!("not cut");
         };
@@ -542,10 +653,16 @@ mod tests {
 
     #[test]
     fn the_source_field_goes_in_front_and_the_rest_stays_byte_for_byte() {
-        let shape = Shape {
-            source: Some("b/dir a/k\"é".into()),
-            ..logzio()
+        let spec = ShapeSpec {
+            source: vec![(SourceValue::ObjectKey, SOURCE_FIELD.into())],
+            ..ShapeSpec::default()
         };
+        let facts = ObjectFacts {
+            bucket: "b",
+            key: "dir a/k\"é",
+            ..ObjectFacts::default()
+        };
+        let shape = logzio().editing(spec.for_object(&facts));
         for (object, expected) in [
             (
                 "{ \"z\":1.50,\"a\":2}",

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use bucket_brigade::assemble::{Assembler, Limits};
 use bucket_brigade::checkpoint::Checkpoint;
-use bucket_brigade::shape::Shape;
+use bucket_brigade::shape::spec::{FieldValue, ShapeSpec};
+use bucket_brigade::shape::{ObjectFacts, SOURCE_FIELD, Shape};
 use flate2::{Decompress, FlushDecompress, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -54,8 +55,17 @@ pub fn recode(input: &Recode) -> Outcome<Value> {
         json_only: true,
         record_bytes_max: Some(500_000),
         field_chars_max: Some(32_700),
-        source: input.source.clone(),
+        ..Shape::default()
     };
+    let field = |source: &String| {
+        let json = FieldValue::Json(json!(source).to_string());
+        (SOURCE_FIELD.to_owned(), json)
+    };
+    let spec = ShapeSpec {
+        fields: input.source.iter().map(field).collect(),
+        ..ShapeSpec::default()
+    };
+    let shape = shape.editing(spec.for_object(&ObjectFacts::default()));
     let mut assembler = Assembler::new(limits, shape, &Checkpoint::default());
     let (mut rest, mut body_bytes, mut requests) = (&object[..], 0, 0_u64);
     let mut keep = |body: bytes::Bytes| {

@@ -1,5 +1,6 @@
 //! The input side of an object: its parts in, batches out, each with the memory that holds it.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -225,5 +226,7 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
 fn held_bytes(batch: &Batch) -> usize {
     let kept: usize = batch.kept.iter().map(|kept| kept.bytes.capacity()).sum();
     let offsets = batch.offsets.capacity() * size_of::<u32>();
-    BESIDE_BYTES + batch.body.gzip.len() + kept + offsets
+    let pieces = batch.sent.pieces() + batch.filtered.pieces();
+    let ranges = pieces * size_of::<Range<u64>>();
+    BESIDE_BYTES + batch.body.gzip.len() + kept + offsets + ranges
 }

@@ -72,6 +72,7 @@ pub(super) async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>
         return carried;
     }
     if batch.body.records == 0 {
+        carried.leave_out(&batch, &Ranges::new());
         return carried;
     }
     let until = Instant::now() + deadline.stop_at.since(pipeline.ports.clock.now());
@@ -135,7 +136,17 @@ impl Carried {
             .iter()
             .filter(|kept| accepted.contains(kept.position.record))
             .count() as u64;
+        self.leave_out(batch, &answered);
         self.answered.extend(&answered);
+    }
+
+    /// Answers for the records that a rule leaves out, given those of the body that are answered for. So what is
+    /// answered for of a batch has hardly more pieces than what was accepted of its body.
+    fn leave_out(&mut self, batch: &Batch, answered: &Ranges) {
+        let left_out = batch.filtered_beside(answered);
+        self.account.records_read += left_out.count();
+        self.account.records_filtered += left_out.count();
+        self.answered.extend(&left_out);
     }
 }
 

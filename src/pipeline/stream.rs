@@ -25,7 +25,8 @@ use crate::ledger::{Lease, Ledger, LedgerError};
 use crate::object::ObjectId;
 use crate::quarantine::Quarantine;
 use crate::restore::RestorePoint;
-use crate::shape::Shape;
+use crate::shape::spec::{ShapeSpec, SourceValue};
+use crate::shape::{ObjectFacts, SOURCE_FIELD, Shape};
 use crate::sink::Sink;
 use crate::store::Store;
 
@@ -239,12 +240,20 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
     /// The shape of this object's records.
     fn shape(&self) -> Shape {
         let bounds = &self.pipeline.bounds;
-        Shape {
-            source: bounds
-                .add_source_field
-                .then(|| format!("{}/{}", self.object.bucket, self.object.key)),
-            ..bounds.shape.clone()
+        let shape = bounds.shape.clone();
+        if !bounds.add_source_field {
+            return shape;
         }
+        let spec = ShapeSpec {
+            source: vec![(SourceValue::ObjectKey, SOURCE_FIELD.to_owned())],
+            ..ShapeSpec::default()
+        };
+        shape.editing(spec.for_object(&ObjectFacts {
+            bucket: &self.object.bucket,
+            key: &self.object.key,
+            etag: self.lease.content.etag.as_str(),
+            ..ObjectFacts::default()
+        }))
     }
 
     fn time_left(&self) -> Duration {

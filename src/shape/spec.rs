@@ -102,19 +102,20 @@ pub enum FieldValue {
 pub struct FieldPath(pub Vec<String>);
 
 /// Meets a record whose line, or whose field, the pattern matches.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub field: Option<FieldPath>,
     pub pattern: Pattern,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Redaction {
     Email,
     /// Version 4 and 6.
     IpAddress,
     BearerToken,
-    /// 13 to 19 digits with a right check digit (Luhn), spaces or dashes between them or not.
+    /// 13 to 19 digits, the first of them 2 to 6, with a right check digit (Luhn), spaces or dashes between them
+    /// or not.
     CardNumber,
     Pattern {
         pattern: Pattern,
@@ -132,3 +133,5 @@ impl PartialEq for Pattern {
         self.0.as_str() == other.0.as_str()
     }
 }
+
+impl Eq for Pattern {}

@@ -60,7 +60,7 @@ pub fn shape_for(kind: EndpointKind) -> Shape {
             json_only: true,
             record_bytes_max: Some(LOGZIO_LINE_BYTES_MAX),
             field_chars_max: Some(LOGZIO_FIELD_CHARS_MAX),
-            source: None,
+            ..Shape::default()
         },
         EndpointKind::Http => Shape::default(),
     }

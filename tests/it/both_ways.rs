@@ -49,7 +49,7 @@ pub fn json_only() -> Shape {
         json_only: true,
         record_bytes_max: Some(40_000),
         field_chars_max: Some(2_000),
-        source: None,
+        ..Shape::default()
     }
 }
 

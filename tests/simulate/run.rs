@@ -146,7 +146,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
                 json_only: true,
                 record_bytes_max: Some(500_000),
                 field_chars_max: Some(random.pick(&[400, 32_700])),
-                source: None,
+                ..Shape::default()
             },
             false => Shape::default(),
         },
