@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use crate::batch::{Batch, Batcher, KeptBecause, Source};
 use crate::checkpoint::{Checkpoint, Position, Ranges};
 use crate::decode::{DecodeError, Decoder};
+use crate::expansion::ExpansionMax;
 use crate::records::{Frame, LineSplitter, Record};
 use crate::restore::RestorePoint;
 use crate::shape::{Shape, Shaped, is_text};
@@ -157,6 +158,15 @@ impl Assembler {
     pub fn small(self, plain_bytes_max: u64) -> Self {
         Self {
             plain_bytes_max: Some(plain_bytes_max),
+            ..self
+        }
+    }
+
+    /// The same, but the object is damaged where more comes out of it than `max` allows.
+    #[must_use]
+    pub fn bounded(self, max: ExpansionMax) -> Self {
+        Self {
+            decoder: self.decoder.bounded(max),
             ..self
         }
     }
