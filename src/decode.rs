@@ -129,6 +129,8 @@ struct Layer {
     taken: usize,
     /// All that it was given by now.
     around: Given,
+    /// Why it is given no more.
+    damage: Option<DecodeError>,
 }
 
 enum Machine {
@@ -248,12 +250,13 @@ impl Decoder {
         let mut taken = 0;
         while !self.is_sniffed {
             let head_bytes = self.head.len();
-            let pulled = pull(&mut self.layers, &input[taken..], &mut self.head);
-            let step = pulled.inspect_err(|_| {
-                if sniff(&self.head) == Sniffed::Plain {
-                    plain.append(&mut self.head);
+            let step = match pull(&mut self.layers, &input[taken..], &mut self.head) {
+                Ok(step) => step,
+                Err(error) => {
+                    self.keep_head(error, plain)?;
+                    continue;
                 }
-            })?;
+            };
             taken += step.taken;
             match sniff(&self.head) {
                 Sniffed::Plain => {
@@ -340,6 +343,22 @@ impl Decoder {
         }
     }
 
+    /// Lets what came before the damage come out, through another layer if that is what it is.
+    fn keep_head(&mut self, error: DecodeError, plain: &mut Vec<u8>) -> Result<(), DecodeError> {
+        match sniff(&self.head) {
+            Sniffed::Plain => plain.append(&mut self.head),
+            Sniffed::Undecided | Sniffed::Unsupported(_) => {}
+            Sniffed::Compressed(format) => {
+                self.enter(format)?;
+                if let Some(layer) = self.layers.last_mut() {
+                    layer.damage = Some(error);
+                    return Ok(());
+                }
+            }
+        }
+        Err(error)
+    }
+
     /// Takes `head` for the start of another layer.
     fn enter(&mut self, format: Format) -> Result<(), DecodeError> {
         if self.layers.len() == LAYERS_MAX {
@@ -375,6 +394,7 @@ impl Decoder {
             format,
             machine,
             around: Given::new(self.expansion_max, 0),
+            damage: None,
             input,
             taken: 0,
         }
@@ -417,17 +437,28 @@ fn pull(layers: &mut [Layer], input: &[u8], out: &mut Vec<u8>) -> Result<Step, D
         if around.is_empty() || step.is_block_end {
             continue;
         }
+        if let Some(error) = layer.damage.take() {
+            return Err(error);
+        }
         layer.input.clear();
         layer.taken = 0;
         layer.input.reserve_exact(BETWEEN_BYTES);
-        let step = pull(around, &input[taken..], &mut layer.input)?;
-        taken += step.taken;
-        layer.around.note(step.taken, layer.input.len())?;
-        if step.taken == 0 && layer.input.is_empty() && !step.is_block_end {
-            return Ok(Step {
-                taken,
-                is_block_end: false,
-            });
+        let pulled = pull(around, &input[taken..], &mut layer.input);
+        let noted = pulled.and_then(|step| {
+            taken += step.taken;
+            layer.around.note(step.taken, layer.input.len())?;
+            Ok(step)
+        });
+        match noted {
+            Ok(step) if step.taken == 0 && layer.input.is_empty() && !step.is_block_end => {
+                return Ok(Step {
+                    taken,
+                    is_block_end: false,
+                });
+            }
+            Ok(_) => {}
+            // What came before the damage is decoded first.
+            Err(error) => layer.damage = Some(error),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! bzip2 streams → plain bytes.
 //!
 //! Goes in: any number of streams one after the other, empty ones included, in pieces of any size. Comes out: plain
-//! bytes. The library checks the CRC of each block, after its plain bytes came out, and of each stream. There is no
-//! standard; the format is that of bzip2 1.0.
+//! bytes. The library checks the CRC of each block, after its plain bytes came out, and of each stream. Of a block that
+//! is damaged more or less comes out, by how much room there was; of those before it all does. There is no standard;
+//! the format is that of bzip2 1.0.
 
 use bzip2::{Decompress, Status};
 
