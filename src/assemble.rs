@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::batch::{Batch, Batcher, KeptBecause, Source};
 use crate::checkpoint::{Checkpoint, Position, Ranges};
 use crate::decode::{DecodeError, Decoder};
+use crate::expansion::ExpansionMax;
 use crate::format::Splitter;
 use crate::plan::{Plan, Reading};
 use crate::records::{Frame, LineSplitter, Malformed, Record};
@@ -208,6 +209,15 @@ impl Assembler {
     pub fn small(self, plain_bytes_max: u64) -> Self {
         Self {
             plain_bytes_max: Some(plain_bytes_max),
+            ..self
+        }
+    }
+
+    /// The same, but the object is damaged where more comes out of it than `max` allows.
+    #[must_use]
+    pub fn bounded(self, max: ExpansionMax) -> Self {
+        Self {
+            decoder: self.decoder.bounded(max),
             ..self
         }
     }

@@ -1,12 +1,13 @@
 //! How far an object may inflate: what stops a bomb.
 //!
-//! Goes in: how many bytes were read and how many plain ones came of them. Comes out: whether to go on.
-//! Memory does not depend on it: plain bytes leave as batches or are passed over. It bounds time.
+//! Goes in: how many bytes were read and how many came of them. Comes out: whether to go on.
+//! Memory does not depend on it: plain bytes leave as batches or are passed over. It bounds time, so what
+//! comes out of an inner layer of compression is watched like what comes out of the last one.
 
 use crate::decode::DecodeError;
 
-/// Compressed bytes over which the ratio is taken. Shorter stretches of ordinary logs reach what DEFLATE can
-/// do at most; a megabyte of them does not.
+/// Bytes of the object over which the ratio is taken. Shorter stretches of ordinary logs reach what DEFLATE can
+/// do at most, and far more in the formats that can do more; a megabyte of them does not.
 pub const WINDOW_BYTES: u64 = 1 << 20;
 
 /// The bounds of one object.
@@ -18,7 +19,7 @@ pub struct ExpansionMax {
     pub ratio: u64,
 }
 
-/// Watches one object.
+/// Watches what comes out of an object, or of one of its layers.
 #[derive(Clone, Debug)]
 pub struct Expansion {
     max: ExpansionMax,
@@ -36,11 +37,6 @@ impl Expansion {
             read_bytes: plain_bytes,
             window: (plain_bytes, plain_bytes),
         }
-    }
-
-    /// Forgets what was read, because it is read again, from `plain_bytes` of the object on.
-    pub fn begin_again(&mut self, plain_bytes: u64) {
-        *self = Self::new(self.max, plain_bytes);
     }
 
     /// Notes that `taken` more bytes were read, and that there are `plain_bytes` of the object by now. Bytes that

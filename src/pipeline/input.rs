@@ -15,7 +15,6 @@ use crate::batch::Batch;
 use crate::checkpoint::Position;
 use crate::clock::Clock;
 use crate::decode::DecodeError;
-use crate::expansion::{Expansion, ExpansionMax};
 use crate::fetch::Parts;
 use crate::inflate::WINDOW_BYTES;
 use crate::restore::SAVED_BYTES_MAX;
@@ -40,7 +39,6 @@ pub(super) struct Input<'a, S, C> {
     assembler: Assembler,
     /// Makes another one for the whole object, should it be larger than it looked.
     begin: Option<Box<dyn FnOnce() -> Assembler + Send + 'a>>,
-    expansion: Expansion,
     /// Where the records end, or why they cannot be read to their end.
     ended: Option<Result<Position, DecodeError>>,
     /// A batch and the memory it waits for. Until it has that nothing is assembled.
@@ -65,7 +63,6 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
     pub(super) fn new(
         parts: Parts<'a, S, C>,
         begin: impl Fn() -> Assembler + Send + 'a,
-        expansion_max: ExpansionMax,
         (bodies, body_bytes_max): (&'a Arc<Semaphore>, u32),
         seat: Seat,
         reading: Reading,
@@ -81,7 +78,6 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
         Self {
             parts,
             part: Bytes::new(),
-            expansion: Expansion::new(expansion_max, assembler.plain_bytes()),
             assembler,
             begin,
             ended: None,
@@ -114,14 +110,7 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
         }
         let slice = &self.part[..self.part.len().min(SLICE_BYTES)];
         match self.assembler.push(slice) {
-            Ok(taken) => {
-                self.part.advance(taken);
-                let plain_bytes = self.assembler.plain_bytes();
-                if let Err(error) = self.expansion.note(taken, plain_bytes) {
-                    self.assembler.give_up();
-                    self.ended = Some(Err(error));
-                }
-            }
+            Ok(taken) => self.part.advance(taken),
             Err(error) => self.ended = Some(Err(error)),
         }
         let is_used_up = self.part.is_empty() && !self.assembler.has_batch();
@@ -139,7 +128,6 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
             && let Some(reading) = self.turn.take()
         {
             self.assembler = begin();
-            self.expansion.begin_again(self.assembler.plain_bytes());
             self.part = Bytes::new();
             self.parts.restart();
             // It takes longer than others can wait for.

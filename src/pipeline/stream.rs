@@ -132,8 +132,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         let begin = move || assembler(&pipeline.bounds, &shape, &checkpoint, restore.as_ref());
         let sharing = seat.sharing();
         let memory = (&pipeline.bodies, pipeline.bounds.body_bytes_in_flight_max);
-        let max = pipeline.bounds.expansion_max;
-        let mut input = Some(Input::new(parts, begin, max, memory, seat, reading));
+        let mut input = Some(Input::new(parts, begin, memory, seat, reading));
         let mut ended = Ok(Position::default());
         let mut deliveries = FuturesUnordered::new();
         let mut saving: Option<Saving<'_>> = None;
@@ -296,7 +295,9 @@ fn assembler(
         Some(point) => Assembler::restored(limits, shape, checkpoint, point),
         None => Assembler::new(limits, shape, checkpoint),
     };
-    assembler.noting_places(bounds.restore_interval_bytes / PLACES_AN_INTERVAL)
+    assembler
+        .bounded(bounds.expansion_max)
+        .noting_places(bounds.restore_interval_bytes / PLACES_AN_INTERVAL)
 }
 
 /// The first failure stays, but time that ran out over another failure is that failure.
