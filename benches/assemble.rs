@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use bucket_brigade::assemble::{Assembler, BLOCK_BYTES_MAX, Limits};
 use bucket_brigade::checkpoint::Checkpoint;
 use bucket_brigade::decode::Decoder;
-use bucket_brigade::records::LineSplitter;
+use bucket_brigade::records::{
+    Dialect, Form, Header, LineSplitter, RowFormat, RowSplitter, tables,
+};
 use bucket_brigade::shape::spec::{ShapeSpec, SourceValue};
 use bucket_brigade::shape::{ObjectFacts, SOURCE_FIELD, Shape};
 
@@ -57,6 +59,91 @@ fn main() {
         let ratio = time.as_secs_f64() / inflate.as_secs_f64();
         println!("{stage:<40} {speed:>7.0} MiB/s {ratio:>6.2} x inflate");
     }
+    rows();
+}
+
+/// Splitting delimited text, and making JSON of its rows; nothing is inflated.
+fn rows() {
+    let vpc =
+        b"version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes \
+        start end action log-status\n";
+    let vpc = repeated(vpc, |row| {
+        format!(
+            "2 123456789012 eni-0050644426037aa0f 10.26.{}.153 3.239.232.{} {} 443 6 48 {} 1669842701 \
+             1669842702 ACCEPT OK\n",
+            row % 256,
+            row / 256 % 256,
+            1024 + row % 60_000,
+            row * 37,
+        )
+    });
+    let csv = repeated(b"id,time,path,agent,status,text\n", |row| {
+        format!(
+            "{row},2026-03-14T07:25:11Z,/a/{row},\"Mozilla/5.0 (X11, like \"\"Gecko\"\")\",{},\"a,b\nc\"\n",
+            200 + row % 300,
+        )
+    });
+    let csv_format = RowFormat {
+        dialect: Dialect::CSV,
+        header: Header::FirstLine,
+        numbers: Vec::new(),
+    };
+    for (name, text, format) in [
+        ("VPC flow", vpc, tables::vpc_flow()),
+        ("CSV with quotes", csv, csv_format),
+    ] {
+        let lines = median(|| {
+            let splitter = RowSplitter::new(format.clone(), 1 << 20).as_lines();
+            assert!(split_rows(splitter, &text) > 0);
+        });
+        let split = median(|| {
+            assert!(split_rows(RowSplitter::new(format.clone(), 1 << 20), &text) > 0);
+        });
+        let json = median(|| {
+            assert!(rows_to_json(RowSplitter::new(format.clone(), 1 << 20), &text) > text.len());
+        });
+        for (stage, time) in [("lines", lines), ("rows", split), ("rows, JSON", json)] {
+            let speed = text.len() as f64 / (1 << 20) as f64 / time.as_secs_f64();
+            println!("{:<40} {speed:>7.0} MiB/s", format!("{name}: {stage}"));
+        }
+    }
+}
+
+/// 64 MiB of rows after a header.
+fn repeated(header: &[u8], row: impl Fn(usize) -> String) -> Vec<u8> {
+    let mut text = header.to_vec();
+    for number in 0.. {
+        if text.len() > 64 << 20 {
+            break;
+        }
+        text.extend_from_slice(row(number).as_bytes());
+    }
+    text
+}
+
+fn split_rows(mut splitter: RowSplitter, text: &[u8]) -> u64 {
+    for mut piece in text.chunks(64 * 1024) {
+        while splitter.pop(&mut piece).expect("rows").is_some() {}
+    }
+    splitter.position().record
+}
+
+fn rows_to_json(mut splitter: RowSplitter, text: &[u8]) -> usize {
+    let mut out = Vec::new();
+    let mut bytes = 0;
+    for mut piece in text.chunks(64 * 1024) {
+        while let Some(record) = splitter.pop(&mut piece).expect("rows") {
+            let Form::Row(table) = record.form else {
+                unreachable!("rows are not asked for as lines");
+            };
+            assert!(!table.render(record.bytes, &mut out));
+            if out.len() > 1 << 20 {
+                bytes += out.len();
+                out.clear();
+            }
+        }
+    }
+    bytes + out.len()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]

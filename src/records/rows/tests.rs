@@ -104,61 +104,46 @@ fn lines(format: RowFormat, plain: &[u8]) -> Vec<String> {
 fn reference(plain: &[u8]) -> Vec<Vec<Vec<u8>>> {
     let plain = plain.strip_prefix(b"\xef\xbb\xbf").unwrap_or(plain);
     let mut rows = Vec::new();
-    let (mut row, mut value) = (Vec::new(), Vec::new());
-    let (mut is_start, mut in_quotes, mut row_from) = (true, false, 0);
-    for at in 0..=plain.len() {
-        let byte = plain.get(at).copied();
-        let ends = byte.is_none() || (byte == Some(b'\n') && !in_quotes);
-        if ends {
-            let raw = &plain[row_from..at];
-            if raw.ends_with(b"\r") {
-                value.pop();
+    let mut at = 0;
+    while at < plain.len() {
+        let from = at;
+        let mut row = Vec::new();
+        loop {
+            let mut value = Vec::new();
+            if plain.get(at) == Some(&b'"') {
+                at += 1;
+                while let Some(byte) = plain.get(at) {
+                    if *byte == b'"' {
+                        at += 1;
+                        if plain.get(at) != Some(&b'"') {
+                            break;
+                        }
+                    }
+                    value.push(*byte);
+                    at += 1;
+                }
             }
-            row.push(std::mem::take(&mut value));
-            if !raw.strip_suffix(b"\r").unwrap_or(raw).is_empty() {
-                rows.push(std::mem::take(&mut row));
+            while let Some(byte) = plain.get(at).filter(|byte| !b",\n".contains(byte)) {
+                value.push(*byte);
+                at += 1;
             }
-            row.clear();
-            (is_start, in_quotes, row_from) = (true, false, at + 1);
-            continue;
+            row.push(value);
+            if plain.get(at) != Some(&b',') {
+                break;
+            }
+            at += 1;
         }
-        let byte = byte.unwrap();
-        if in_quotes {
-            let is_doubled = plain.get(at + 1) == Some(&b'"');
-            match byte {
-                // The second of two is the one that is kept.
-                b'"' if is_doubled && !is_second(plain, at) => {}
-                b'"' if is_second(plain, at) => value.push(b'"'),
-                b'"' => in_quotes = false,
-                _ => value.push(byte),
-            }
-        } else if byte == b',' {
-            row.push(std::mem::take(&mut value));
-            is_start = true;
-            continue;
-        } else if byte == b'"' && is_start {
-            in_quotes = true;
-            QUOTED_FROM.set(at + 1);
-        } else {
-            value.push(byte);
+        let mut raw = &plain[from..at];
+        at += 1;
+        if let Some(text) = raw.strip_suffix(b"\r") {
+            raw = text;
+            row.last_mut().unwrap().pop();
         }
-        is_start = false;
+        if !raw.is_empty() {
+            rows.push(row);
+        }
     }
     rows
-}
-
-thread_local! {
-    static QUOTED_FROM: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-/// Whether the quote at `at` is the second of a pair, counted from the start of its quoted value.
-fn is_second(plain: &[u8], at: usize) -> bool {
-    let run = plain[QUOTED_FROM.get()..at]
-        .iter()
-        .rev()
-        .take_while(|byte| **byte == b'"')
-        .count();
-    run % 2 == 1
 }
 
 fn expected(names: &[&str], row: &[Vec<u8>]) -> Value {
