@@ -413,7 +413,8 @@ impl Assembler {
         let end = self.decoder.finish(&mut self.piece.plain);
         self.split_all()?;
         end?;
-        if let Some(record) = self.splitter.finish().map_err(malformed)? {
+        // Twice, where the last line of an object of several lines a record begins one of its own.
+        while let Some(record) = self.splitter.finish().map_err(malformed)? {
             self.intake.take(record, self.piece.source(), false);
         }
         Ok(())
@@ -693,6 +694,33 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(plain).unwrap();
         gzip.finish().unwrap()
+    }
+
+    #[test]
+    fn r8_a_last_line_that_begins_a_record_is_sent_after_the_record_before_it() {
+        use crate::format::{Boundary, Container};
+        use crate::plan::Said;
+
+        let plain = b"A 1\n x\nA 2";
+        let boundary = Boundary::Start("^A".to_owned());
+        let plan = Plan {
+            said: Some(Said::Container(Container::Multiline {
+                boundary,
+                lines_max: None,
+            })),
+            ..Plan::from(logzio())
+        };
+        let assembler = Assembler::new(limits(1_000), plan, &Checkpoint::default());
+        let (batches, end) = assemble(assembler, plain, 3);
+        assert_eq!(
+            lines(&batches),
+            [
+                b"{\"message\":\"A 1\\n x\"}".to_vec(),
+                b"{\"message\":\"A 2\"}".to_vec()
+            ]
+        );
+        let offset = plain.len() as u64;
+        assert_eq!(end, Ok(Position { offset, record: 2 }));
     }
 
     type Assembled = (Vec<Batch>, Result<Position, DecodeError>);
