@@ -147,8 +147,14 @@ fuzz_target!(|input: &[u8]| {
     if plain.len() > PLAIN_BYTES_MAX || again.plain.len() > PLAIN_BYTES_MAX {
         return;
     }
-    assert_eq!((&plain, &blocks), (&again.plain, &again.blocks));
     assert_eq!(end.is_ok(), again.end.is_ok());
+    assert_eq!(blocks, again.blocks);
+    if end.is_ok() {
+        assert_eq!(plain, again.plain);
+    } else {
+        // Of a damaged block bzip2 gives more or less.
+        assert!(plain.starts_with(&again.plain) || again.plain.starts_with(&plain));
+    }
     for place in &places {
         let rest = decode(Some(place), &object, step, room);
         assert_eq!(rest.plain, plain[place.plain_offset as usize..]);
