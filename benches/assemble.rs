@@ -21,6 +21,7 @@ use bucket_brigade::shape::{ObjectFacts, SOURCE_FIELD, Shape};
 
 #[path = "../tests/it/cloudflare.rs"]
 mod cloudflare;
+#[expect(dead_code, reason = "tests use the rest")]
 #[path = "../tests/it/cloudtrail.rs"]
 mod cloudtrail;
 
@@ -188,9 +189,10 @@ fn container(container: &Container<'_>) {
     let written = median(|| {
         split(plain, &mut |record| {
             out.clear();
-            match record.form {
-                Form::Event(group) => group.render(record.bytes, &mut out),
-                Form::Line | Form::Text | Form::Value => json::minify(record.bytes, &mut out),
+            if let Form::Event(group) = record.form {
+                group.render(record.bytes, &mut out);
+            } else {
+                json::minify(record.bytes, &mut out);
             }
             black_box(&mut out);
         });
