@@ -109,7 +109,7 @@ impl Skip {
             self.is_escaped = false;
             at = 1;
         }
-        while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
+        while let Some(found) = quote_or_backslash(&bytes[at..]) {
             let after = at + found + 1;
             if bytes[at + found] == b'"' {
                 return Some(after);
@@ -217,6 +217,28 @@ impl Skip {
     }
 }
 
+/// Where the first quote or backslash stands. Most strings are short, so that calling memchr would cost more
+/// than going over the first words here.
+#[inline(always)]
+fn quote_or_backslash(bytes: &[u8]) -> Option<usize> {
+    const WORDS: usize = 4;
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    /// The high bit of the first byte that is 0, and as it may be of bytes after it.
+    fn zeros(word: u64) -> u64 {
+        word.wrapping_sub(ONES) & !word & (ONES << 7)
+    }
+    for (index, word) in bytes.as_chunks::<8>().0.iter().take(WORDS).enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found =
+            zeros(word ^ (ONES * u64::from(b'"'))) | zeros(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            return Some(8 * index + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let before = bytes.len().min(8 * WORDS) / 8 * 8;
+    memchr::memchr2(b'"', b'\\', &bytes[before..]).map(|at| before + at)
+}
+
 fn is_of_number(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')
 }
@@ -304,6 +326,19 @@ mod tests {
             prop_assert_eq!(skip(&bytes, &[1]), expected);
             prop_assert_eq!(skip(&bytes, &[bytes.len()]), expected);
             prop_assert_eq!(skip(&bytes, &steps), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_quote_or_backslash_is_found(
+            bytes in proptest::collection::vec(
+                prop_oneof![9 => any::<u8>(), 9 => Just(b'#'), 9 => Just(b'!'), 9 => Just(b']'), 1 => Just(b'"')],
+                0..80,
+            ),
+        ) {
+            let expected = bytes.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+            prop_assert_eq!(quote_or_backslash(&bytes), expected);
         }
     }
 
