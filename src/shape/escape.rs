@@ -50,6 +50,10 @@ pub fn unescape(raw: &[u8], out: &mut Vec<u8>) {
 
 /// Whether `raw` stands for `text`.
 pub fn stands_for(raw: &[u8], text: &[u8]) -> bool {
+    // An escape sequence has more bytes than its character.
+    if raw.len() < text.len() {
+        return false;
+    }
     if memchr::memchr(b'\\', raw).is_none() {
         return raw == text;
     }
