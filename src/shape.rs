@@ -460,7 +460,7 @@ mod tests {
     };
     use super::*;
     use crate::checkpoint::Position;
-    use crate::records::{Form, Frame};
+    use crate::records::{Form, Frame, SubscriptionSplitter};
 
     fn record(bytes: &[u8]) -> Record<'_> {
         Record {
@@ -886,14 +886,22 @@ mod tests {
 
     #[test]
     fn the_time_of_a_line_is_a_word_of_it_or_stands_in_brackets() {
+        const WORD_1: TimePlace = TimePlace::Words { first: 1, count: 1 };
+        const FIRST_TWO: TimePlace = TimePlace::Words { first: 0, count: 2 };
         let alb = "http 2022-12-06T17:42:16.176563Z random/lb";
         let s3 = "79a5 bucket [06/Feb/2019:00:00:38 +0000] 192.0.2.3";
         for (place, line, expected) in [
-            (TimePlace::Word(1), alb, "2022-12-06T17:42:16.176Z"),
+            (WORD_1, alb, "2022-12-06T17:42:16.176Z"),
+            (WORD_1, "a \t 1575493351\tb", "2019-12-04T21:02:31.000Z"),
             (
-                TimePlace::Word(1),
-                "a \t 1575493351\tb",
+                FIRST_TWO,
+                "2019-12-04\t21:02:31\tLAX1",
                 "2019-12-04T21:02:31.000Z",
+            ),
+            (
+                FIRST_TWO,
+                "2019-12-04 21:02:31,5",
+                "2019-12-04T21:02:31.500Z",
             ),
             (TimePlace::Brackets, s3, "2019-02-06T00:00:38.000Z"),
             (
@@ -918,7 +926,7 @@ mod tests {
             }
         }
         for (place, line) in [
-            (TimePlace::Word(9), "a b"),
+            (TimePlace::Words { first: 9, count: 1 }, "a b"),
             (TimePlace::Brackets, "]["),
             (TimePlace::Brackets, "a [b"),
             (fields(&["t"]), "a"),
@@ -1115,6 +1123,65 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn the_first_of_several_fields_that_a_record_has_is_its_time() {
+        let any = ShapeSpec {
+            timestamp: time_from(
+                TimestampWhen::Always,
+                TimePlace::AnyOf(vec![names("a"), names("b.c")]),
+            ),
+            ..ShapeSpec::default()
+        };
+        for record in [
+            "{\"b\":{\"c\":1575493351}}",
+            "{\"b\":{\"c\":1},\"a\":1575493351}",
+            "{\"a\":1575493351}",
+        ] {
+            let expected = "{\"@timestamp\":\"2019-12-04T21:02:31.000Z\",";
+            assert_eq!(edited(&any, record), format!("{expected}{}", &record[1..]));
+        }
+    }
+
+    #[test]
+    fn r4_an_event_of_a_log_group_is_edited_and_a_control_message_is_left_out() {
+        let document = |kind: &str| {
+            format!(
+                "{{\"messageType\":\"{kind}\",\"owner\":\"1\",\"logGroup\":\"g\",\"logEvents\":\
+                 [{{\"id\":\"i\",\"timestamp\":1575493351000,\"message\":\"from 192.0.2.1\"}}]}}"
+            )
+        };
+        let spec = ShapeSpec {
+            redact: vec![Redaction::IpAddress],
+            ..always_from(&["timestamp"])
+        };
+        let shape = logzio().editing(edits(&spec));
+        let mut scratch = Scratch::default();
+        let data = document("DATA_MESSAGE");
+        let mut splitter = SubscriptionSplitter::new(1_000);
+        let mut plain = data.as_bytes();
+        let record = splitter
+            .pop(&mut plain)
+            .expect("a document")
+            .expect("an event");
+        let Shaped::Edited(out) = shape.shape(&record, true, &mut scratch) else {
+            panic!("not edited");
+        };
+        let expected = "{\"@timestamp\":\"2019-12-04T21:02:31.000Z\",\"id\":\"i\",\"timestamp\":1575493351000,\
+                        \"message\":\"from [redacted]\",\"owner\":\"1\",\"logGroup\":\"g\"}";
+        assert_eq!(String::from_utf8_lossy(out), expected);
+        let control = document("CONTROL_MESSAGE");
+        let mut splitter = SubscriptionSplitter::new(1_000);
+        let mut plain = control.as_bytes();
+        let record = splitter
+            .pop(&mut plain)
+            .expect("a document")
+            .expect("an event");
+        assert_eq!(
+            Shape::default().shape(&record, true, &mut scratch),
+            Shaped::Filtered
+        );
     }
 
     #[test]
