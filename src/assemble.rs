@@ -671,6 +671,8 @@ mod tests {
     use super::*;
     use crate::body::Body;
     use crate::checkpoint::{Account, Window};
+    use crate::shape::ObjectFacts;
+    use crate::shape::spec::{Condition, Pattern, ShapeSpec};
 
     fn limits(batch_bytes_max: usize) -> Limits {
         Limits {
@@ -852,6 +854,122 @@ mod tests {
             first.extend(&second);
             prop_assert_eq!(first.pieces() <= 1, true);
         }
+    }
+
+    fn filtering(pattern: &str) -> Shape {
+        let spec = ShapeSpec {
+            exclude: vec![Condition {
+                field: None,
+                pattern: Pattern(regex::bytes::Regex::new(pattern).unwrap()),
+            }],
+            ..ShapeSpec::default()
+        };
+        logzio().editing(spec.for_object(&ObjectFacts::default()))
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_is_sent_or_left_out_however_the_object_is_cut_into_pieces(
+            plain in plain_strategy(),
+            step in 1_usize..300,
+            batch_bytes in 100_usize..2_000,
+            compressed in any::<bool>(),
+            pattern in "[0-9a-f]",
+        ) {
+            let input = if compressed { gzip(&plain) } else { plain.clone() };
+            let shape = filtering(&pattern);
+            let new = |shape: &Shape, pass_through| {
+                let limits = Limits { pass_through, ..limits(batch_bytes) };
+                Assembler::new(limits, shape.clone(), &Checkpoint::default())
+            };
+            let (batches, end) = assemble(new(&shape, true), &input, step);
+            let (whole, _) = assemble(new(&shape, true), &input, input.len().max(1));
+            prop_assert_eq!(&batches, &whole);
+            let (mut sent, mut filtered) = (Ranges::new(), Ranges::new());
+            for batch in &batches {
+                sent.extend(&batch.sent);
+                filtered.extend(&batch.filtered);
+            }
+            let records = end.unwrap().record;
+            prop_assert_eq!(sent.count() + filtered.count(), records, "read = sent + filtered");
+            let mut all = sent.clone();
+            all.extend(&filtered);
+            prop_assert_eq!(all, Ranges::from(0..records));
+            // The lines that are sent are those of the same object without the others.
+            let (unfiltered, _) = assemble(new(&logzio(), false), &input, step);
+            let expected: Vec<Vec<u8>> = lines(&unfiltered)
+                .into_iter()
+                .zip(0..)
+                .filter(|(_, index)| sent.contains(*index))
+                .map(|(line, _)| line)
+                .collect();
+            prop_assert_eq!(lines(&batches), expected);
+            let is_left_out = |line: &&[u8]| line.windows(1).any(|byte| byte == pattern.as_bytes());
+            let source = plain.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            let held = source.map(|line| &line[..line.len().min(64)]);
+            prop_assert_eq!(filtered.count(), held.filter(is_left_out).count() as u64);
+        }
+
+        #[test]
+        fn what_was_left_out_is_answered_for_once_whatever_of_the_rest_is(
+            plain in plain_strategy(),
+            batch_bytes in 100_usize..1_000,
+            partly in proptest::collection::vec(any::<proptest::sample::Index>(), 1..20),
+        ) {
+            let shape = filtering("[13579]");
+            let assembler = Assembler::new(limits(batch_bytes), shape.clone(), &Checkpoint::default());
+            let (batches, end) = assemble(assembler, &plain, 1_000);
+            let mut window = Window::new(Checkpoint::default());
+            let (mut first, mut first_filtered) = (Ranges::new(), 0);
+            for (batch, some) in batches.iter().zip(partly.iter().cycle()) {
+                window.launch(batch.end);
+                let some = some.index(batch.body.records as usize + 1) as u64;
+                let mut answered = batch.sent.at_ordinals(&Ranges::from(0..some));
+                let beside = batch.filtered_beside(&answered);
+                first_filtered += beside.count();
+                answered.extend(&beside);
+                prop_assert!(answered.pieces() <= 1, "one run of the body, one piece");
+                first.extend(&answered);
+                let account = Account { records_read: answered.count(), ..Account::default() };
+                window.answer(&answered, &account);
+            }
+            let again = Assembler::new(limits(batch_bytes), shape, window.checkpoint());
+            let (rest, again_end) = assemble(again, &plain, 777);
+            prop_assert_eq!(&again_end, &end);
+            let (mut second, mut second_filtered) = (Ranges::new(), 0);
+            for batch in &rest {
+                second.extend(&batch.sent);
+                second.extend(&batch.filtered);
+                second_filtered += batch.filtered.count();
+            }
+            let filtered: u64 = batches.iter().map(|batch| batch.filtered.count()).sum();
+            prop_assert_eq!(first_filtered + second_filtered, filtered);
+            prop_assert_eq!(first.count() + second.count(), end.unwrap().record);
+            first.extend(&second);
+            prop_assert!(first.pieces() <= 1);
+        }
+    }
+
+    #[test]
+    fn an_object_of_which_all_is_left_out_is_answered_for_by_batches_with_nothing_to_send() {
+        let line = [&b"{\"a\":\""[..], &[b'x'; 60_000], b"\"}\n"].concat();
+        let plain = line.repeat((70 << 20) / line.len());
+        let limits = Limits {
+            record_bytes_max: 1 << 20,
+            ..limits(10_000)
+        };
+        let assembler = Assembler::new(limits, filtering("x"), &Checkpoint::default());
+        let (batches, end) = assemble(assembler, &plain, 1 << 20);
+        let records = end.expect("a whole object").record;
+        assert_eq!(batches.len(), 2, "one for every 64 MiB");
+        let mut at = 0;
+        for batch in &batches {
+            assert_eq!((batch.body.records, batch.sent.count()), (0, 0));
+            assert_eq!(batch.start.record, at);
+            assert_eq!(batch.filtered, Ranges::from(at..batch.end.record));
+            at = batch.end.record;
+        }
+        assert_eq!(at, records);
     }
 
     #[test]

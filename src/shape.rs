@@ -454,10 +454,13 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    use super::spec::{ShapeSpec, SourceValue};
+    use super::spec::{
+        Condition, FieldPath, FieldValue, Pattern, Redaction, ShapeSpec, SourceValue, TimeFormat,
+        TimePlace, TimeSource, TimestampSpec, TimestampWhen,
+    };
     use super::*;
     use crate::checkpoint::Position;
-    use crate::records::{Form, Frame};
+    use crate::records::{Form, Frame, SubscriptionSplitter};
 
     fn record(bytes: &[u8]) -> Record<'_> {
         Record {
@@ -682,6 +685,521 @@ mod tests {
         }
     }
 
+    fn names(path: &str) -> FieldPath {
+        FieldPath(path.split('.').map(str::to_owned).collect())
+    }
+
+    fn time_from(when: TimestampWhen, place: TimePlace) -> TimestampSpec {
+        TimestampSpec {
+            when,
+            from: Some(TimeSource {
+                place,
+                format: TimeFormat::Auto,
+            }),
+        }
+    }
+
+    fn fields(paths: &[&str]) -> TimePlace {
+        TimePlace::Fields(paths.iter().map(|path| names(path)).collect())
+    }
+
+    fn always_from(paths: &[&str]) -> ShapeSpec {
+        ShapeSpec {
+            timestamp: time_from(TimestampWhen::Always, fields(paths)),
+            ..ShapeSpec::default()
+        }
+    }
+
+    fn edits(spec: &ShapeSpec) -> Edits {
+        spec.for_object(&ObjectFacts {
+            bucket: "b",
+            key: "k",
+            etag: "e",
+            ..ObjectFacts::default()
+        })
+    }
+
+    fn edited(spec: &ShapeSpec, record: &str) -> String {
+        let (_, out) = shaped(&logzio().editing(edits(spec)), record.as_bytes());
+        String::from_utf8(out).unwrap()
+    }
+
+    fn text_field(name: &str, value: &str) -> (String, FieldValue) {
+        (name.to_owned(), FieldValue::Template(value.to_owned()))
+    }
+
+    #[test]
+    fn r7_the_start_of_a_request_is_its_time_in_each_form_that_cloudflare_writes_it() {
+        let spec = always_from(&["EdgeStartTimestamp"]);
+        for (value, expected) in [
+            ("1506702504433000200", "2017-09-29T16:28:24.433Z"),
+            ("1506702504", "2017-09-29T16:28:24.000Z"),
+            ("\"2017-09-29T16:28:24Z\"", "2017-09-29T16:28:24.000Z"),
+            (
+                "\"2017-09-29T16:28:24.433000200Z\"",
+                "2017-09-29T16:28:24.433Z",
+            ),
+        ] {
+            // A bad percent-escape is nobody's business here.
+            let rest = format!("\"ClientRequestURI\":\"/%zz%4\",\"EdgeStartTimestamp\":{value}}}");
+            assert_eq!(
+                edited(&spec, &format!("{{{rest}")),
+                format!("{{\"@timestamp\":\"{expected}\",{rest}"),
+            );
+        }
+        for value in ["null", "\"\"", "-1", "{}", "1.5e9", "\"soon\""] {
+            let record = format!("{{\"EdgeStartTimestamp\":{value}}}");
+            assert_eq!(edited(&spec, &record), record);
+        }
+    }
+
+    #[test]
+    fn a_time_may_stand_in_two_fields_or_within_an_object_or_be_escaped() {
+        for (paths, record, expected) in [
+            (
+                &["date", "time"][..],
+                "{\"time\":\"21:02:31\",\"date\":\"2019-12-04\"}",
+                "2019-12-04T21:02:31.000Z",
+            ),
+            (
+                &["a.b"],
+                "{\"a\":{\"x\":1,\"b\":1575493351},\"b\":2}",
+                "2019-12-04T21:02:31.000Z",
+            ),
+            (
+                &["t"],
+                r#"{"\u0074":"06\/Feb\/2019:00:00:38 +0000"}"#,
+                "2019-02-06T00:00:38.000Z",
+            ),
+            (
+                &["t"],
+                "{\"t\":1575493351,\"t\":1}",
+                "2019-12-04T21:02:31.000Z",
+            ),
+        ] {
+            let expected = format!("{{\"@timestamp\":\"{expected}\",{}", &record[1..]);
+            assert_eq!(edited(&always_from(paths), record), expected);
+        }
+        for record in ["{\"date\":\"2019-12-04\"}", "{\"time\":\"21:02:31\"}", "{}"] {
+            assert_eq!(edited(&always_from(&["date", "time"]), record), record);
+        }
+    }
+
+    #[test]
+    fn r9_a_records_own_members_win_over_added_ones() {
+        let spec = ShapeSpec {
+            source: vec![(SourceValue::Bucket, "bucket".into())],
+            fields: vec![
+                text_field("type", "t"),
+                text_field("message", "m"),
+                text_field("env", "e"),
+            ],
+            ..ShapeSpec::default()
+        };
+        for (record, expected) in [
+            (
+                "{\"a\":1}",
+                "{\"bucket\":\"b\",\"type\":\"t\",\"message\":\"m\",\"env\":\"e\",\"a\":1}",
+            ),
+            (
+                "{\"type\":null,\"token\":1}",
+                "{\"bucket\":\"b\",\"message\":\"m\",\"env\":\"e\",\"type\":null,\"token\":1}",
+            ),
+            (
+                r#"{"m\u0065ssage":1,"n":{"env":2}}"#,
+                r#"{"bucket":"b","type":"t","env":"e","m\u0065ssage":1,"n":{"env":2}}"#,
+            ),
+            (
+                "{\"bucket\":1,\"type\":2,\"message\":3,\"env\":4,\"env\":5}",
+                "{\"bucket\":1,\"type\":2,\"message\":3,\"env\":4,\"env\":5}",
+            ),
+            (
+                "text",
+                "{\"bucket\":\"b\",\"type\":\"t\",\"env\":\"e\",\"message\":\"text\"}",
+            ),
+        ] {
+            assert_eq!(edited(&spec, record), expected);
+        }
+        let dropping = ShapeSpec {
+            drop_fields: vec![names("type"), names("message.x")],
+            ..spec
+        };
+        assert_eq!(
+            edited(
+                &dropping,
+                "{\"type\":1,\"message\":{\"x\":1},\"bucket\":1,\"env\":1}"
+            ),
+            "{\"type\":\"t\",\"message\":{},\"bucket\":1,\"env\":1}",
+        );
+    }
+
+    #[test]
+    fn r9_an_own_timestamp_stays_unless_it_is_no_time_and_the_rule_names_another() {
+        let named = always_from(&["t"]);
+        let unnamed = ShapeSpec {
+            timestamp: TimestampSpec {
+                when: TimestampWhen::Always,
+                from: None,
+            },
+            ..ShapeSpec::default()
+        };
+        let format = TimeSource {
+            place: fields(&["t"]),
+            format: TimeFormat::Auto,
+        };
+        let by_format = logzio().editing(edits(&unnamed).or_time_from(&format));
+        for (own, is_time) in [
+            ("\"2023-05-21T12:45:10+00:00\"", true),
+            ("1684662310", true),
+            ("{\"a\":1}", false),
+            ("\"yesterday\"", false),
+            ("1684673200471000000", false),
+        ] {
+            let record = format!("{{\"a\":1,\"@timestamp\":{own},\"t\":1575493351}}");
+            let replaced = "{\"@timestamp\":\"2019-12-04T21:02:31.000Z\",\"a\":1,\"t\":1575493351}";
+            let expected = if is_time { record.as_str() } else { replaced };
+            assert_eq!(edited(&named, &record), expected);
+            let (how, _) = shaped(&by_format, record.as_bytes());
+            assert_eq!(how, "unchanged", "{own}");
+            let unreadable = format!("{{\"@timestamp\":{own},\"t\":\"x\"}}");
+            assert_eq!(edited(&named, &unreadable), unreadable);
+        }
+        let (_, out) = shaped(&by_format, b"{\"t\":1575493351}");
+        assert_eq!(
+            out,
+            b"{\"@timestamp\":\"2019-12-04T21:02:31.000Z\",\"t\":1575493351}"
+        );
+        let own_unit = always_from(&["@timestamp"]);
+        assert_eq!(
+            edited(&own_unit, "{\"@timestamp\":1575493351000000000}"),
+            "{\"@timestamp\":\"2019-12-04T21:02:31.000Z\"}",
+        );
+        let constant = ShapeSpec {
+            fields: vec![text_field("@timestamp", "2020")],
+            ..named
+        };
+        assert_eq!(
+            edited(&constant, "{\"t\":1}"),
+            "{\"@timestamp\":\"2020\",\"t\":1}"
+        );
+    }
+
+    #[test]
+    fn the_time_of_a_line_is_a_word_of_it_or_stands_in_brackets() {
+        const WORD_1: TimePlace = TimePlace::Words { first: 1, count: 1 };
+        const FIRST_TWO: TimePlace = TimePlace::Words { first: 0, count: 2 };
+        let alb = "http 2022-12-06T17:42:16.176563Z random/lb";
+        let s3 = "79a5 bucket [06/Feb/2019:00:00:38 +0000] 192.0.2.3";
+        for (place, line, expected) in [
+            (WORD_1, alb, "2022-12-06T17:42:16.176Z"),
+            (WORD_1, "a \t 1575493351\tb", "2019-12-04T21:02:31.000Z"),
+            (
+                FIRST_TWO,
+                "2019-12-04\t21:02:31\tLAX1",
+                "2019-12-04T21:02:31.000Z",
+            ),
+            (
+                FIRST_TWO,
+                "2019-12-04 21:02:31,5",
+                "2019-12-04T21:02:31.500Z",
+            ),
+            (TimePlace::Brackets, s3, "2019-02-06T00:00:38.000Z"),
+            (
+                TimePlace::Brackets,
+                "[2025-07-04 11:57:55,836] INFO [x]",
+                "2025-07-04T11:57:55.836Z",
+            ),
+        ] {
+            for when in [TimestampWhen::Always, TimestampWhen::WhereRewritten] {
+                let spec = ShapeSpec {
+                    timestamp: time_from(when, place.clone()),
+                    ..ShapeSpec::default()
+                };
+                let message = Value::from(line);
+                let object = format!("{{\"@timestamp\":\"{expected}\",\"message\":{message}}}");
+                assert_eq!(edited(&spec, line), object);
+                let (how, out) = shaped(&Shape::default().editing(edits(&spec)), line.as_bytes());
+                match when {
+                    TimestampWhen::Always => assert_eq!(out, object.as_bytes()),
+                    _ => assert_eq!(how, "unchanged", "an endpoint of lines gets it as it is"),
+                }
+            }
+        }
+        for (place, line) in [
+            (TimePlace::Words { first: 9, count: 1 }, "a b"),
+            (TimePlace::Brackets, "]["),
+            (TimePlace::Brackets, "a [b"),
+            (fields(&["t"]), "a"),
+        ] {
+            let spec = ShapeSpec {
+                timestamp: time_from(TimestampWhen::Always, place),
+                ..ShapeSpec::default()
+            };
+            assert_eq!(edited(&spec, line), format!("{{\"message\":\"{line}\"}}"));
+        }
+    }
+
+    #[test]
+    fn a_time_where_rewritten_is_added_only_to_what_changes_anyway() {
+        let spec = |drop: &str| ShapeSpec {
+            timestamp: time_from(TimestampWhen::WhereRewritten, fields(&["t"])),
+            drop_fields: vec![names(drop)],
+            ..ShapeSpec::default()
+        };
+        let record = "{\"t\":1575493351,\"d\":1}";
+        let shape = logzio().editing(edits(&spec("x")));
+        assert_eq!(shaped(&shape, record.as_bytes()).0, "unchanged");
+        let time = "\"@timestamp\":\"2019-12-04T21:02:31.000Z\"";
+        assert_eq!(
+            edited(&spec("d"), record),
+            format!("{{{time},\"t\":1575493351}}")
+        );
+        assert_eq!(
+            edited(&spec("t"), record),
+            format!("{{{time},\"d\":1}}"),
+            "the time is read first"
+        );
+    }
+
+    fn condition(field: Option<&str>, pattern: &str) -> Condition {
+        Condition {
+            field: field.map(names),
+            pattern: Pattern(regex::bytes::Regex::new(pattern).unwrap()),
+        }
+    }
+
+    #[test]
+    fn rules_leave_records_out_by_their_line_or_a_field_and_exclude_wins() {
+        let spec = ShapeSpec {
+            include: vec![condition(Some("a.b"), "^x\"y$"), condition(None, "keep")],
+            exclude: vec![
+                condition(Some("n"), "^5[0-9]{2}$"),
+                condition(None, "debug"),
+            ],
+            // What is dropped or hidden can still be asked for.
+            drop_fields: vec![names("n")],
+            ..ShapeSpec::default()
+        };
+        for (record, goes) in [
+            ("{\"a\":{\"b\":\"x\\\"y\"}}", true),
+            ("{\"a\":{\"b\":\"x\\\"yz\"}}", false),
+            ("{\"a\":{\"b\":\"x\\\"y\"},\"n\":503}", false),
+            ("{\"keep\":1,\"n\":5030}", true),
+            ("{\"keep\":1,\"n\":\"503\"}", false),
+            ("keep this", true),
+            ("keep debug", false),
+            ("other", false),
+        ] {
+            let (how, _) = shaped(&logzio().editing(edits(&spec)), record.as_bytes());
+            assert_eq!(how != "filtered", goes, "{record}");
+        }
+        let long = Record {
+            length: 1_000,
+            ..record(b"debug")
+        };
+        let shape = Shape::default().editing(edits(&spec));
+        let mut scratch = Scratch::default();
+        assert_eq!(shape.shape(&long, false, &mut scratch), Shaped::Filtered);
+    }
+
+    #[test]
+    fn what_no_edit_touches_goes_as_it_came() {
+        let spec = ShapeSpec {
+            drop_fields: vec![names("x"), names("a.x")],
+            exclude: vec![condition(None, "never")],
+            redact: vec![Redaction::Email, Redaction::CardNumber],
+            ..ShapeSpec::default()
+        };
+        for shape in [logzio(), Shape::default()] {
+            let shape = shape.editing(edits(&spec));
+            assert!(shape.may_leave_unchanged(b"{"));
+            for record in ["{\"a\":{\"b\":1.50}, \"c\":\"\\u0041\"}", "{oops}"] {
+                let expected = ("unchanged", record.as_bytes().to_vec());
+                assert_eq!(shaped(&shape, record.as_bytes()), expected);
+            }
+        }
+        assert!(!logzio().editing(edits(&spec)).may_leave_unchanged(b"x"));
+        assert!(
+            !logzio()
+                .editing(edits(&always_from(&["t"])))
+                .may_leave_unchanged(b"{")
+        );
+    }
+
+    #[test]
+    fn what_is_dropped_or_redacted_does_not_come_back_where_a_record_is_cut() {
+        let spec = ShapeSpec {
+            drop_fields: vec![names("secret")],
+            redact: vec![Redaction::Email],
+            ..ShapeSpec::default()
+        };
+        let filler = format!("\"f\":\"{}\"", "x".repeat(100));
+        let object = format!("{{\"secret\":\"hush\",\"mail\":\"a@b.cd\",{filler}}}");
+        let shape = Shape {
+            record_bytes_max: Some(100),
+            ..logzio()
+        }
+        .editing(edits(&spec));
+        let (how, out) = shaped(&shape, object.as_bytes());
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(how, "cut");
+        assert!(!out.contains("hush") && !out.contains("a@b"), "{out}");
+
+        let shape = logzio().editing(edits(&spec));
+        for held in 1..object.len() {
+            let bytes = &object.as_bytes()[..held];
+            let start = Record {
+                length: 1_000_000,
+                ..record(bytes)
+            };
+            let mut scratch = Scratch::default();
+            let Shaped::Cut(out) = shape.shape(&start, false, &mut scratch) else {
+                panic!("not cut at {held}");
+            };
+            let message = field(out, "message");
+            assert!(
+                !message.contains("hus") && !message.contains("a@b.cd"),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_an_object_is_redacted_all_the_same() {
+        let spec = ShapeSpec {
+            redact: vec![Redaction::Email, Redaction::IpAddress],
+            ..ShapeSpec::default()
+        };
+        assert_eq!(
+            edited(&spec, "{user a@b.cd from 192.0.2.1}"),
+            "{user [redacted] from [redacted]}",
+        );
+        assert_eq!(
+            edited(&spec, "mail a@b.cd"),
+            "{\"message\":\"mail [redacted]\"}"
+        );
+        let lines = Shape::default().editing(edits(&spec));
+        assert_eq!(
+            shaped(&lines, b"mail a@b.cd \xff"),
+            ("edited", b"mail [redacted] \xff".to_vec())
+        );
+    }
+
+    #[test]
+    fn a_value_with_line_feeds_goes_on_one_line_and_text_with_them_as_a_message() {
+        let of = |form, bytes: &'static str| Record {
+            form,
+            frame: Frame::Stripped,
+            ..record(bytes.as_bytes())
+        };
+        for (shape, form, bytes, expected) in [
+            (
+                logzio(),
+                Form::Value,
+                "{\n \"a\" : 1.50,\r\n \"b\":[ ] }",
+                "{\"a\":1.50,\"b\":[]}",
+            ),
+            (logzio(), Form::Value, "[1,\n2]", "{\"message\":\"[1,2]\"}"),
+            (logzio(), Form::Value, "{ \"a\": 1 }", "{ \"a\": 1 }"),
+            (Shape::default(), Form::Value, "[1,\n2]", "[1,2]"),
+            (
+                logzio(),
+                Form::Text,
+                "a\n\tat b",
+                "{\"message\":\"a\\n\\tat b\"}",
+            ),
+            (
+                Shape::default(),
+                Form::Text,
+                "{\"a\":1}",
+                "{\"message\":\"{\\\"a\\\":1}\"}",
+            ),
+        ] {
+            let mut scratch = Scratch::default();
+            match shape.shape(&of(form, bytes), true, &mut scratch) {
+                Shaped::Edited(out) | Shaped::Unchanged(out) => {
+                    assert_eq!(String::from_utf8_lossy(out), expected);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_fields_that_a_record_has_is_its_time() {
+        let any = ShapeSpec {
+            timestamp: time_from(
+                TimestampWhen::Always,
+                TimePlace::AnyOf(vec![names("a"), names("b.c")]),
+            ),
+            ..ShapeSpec::default()
+        };
+        for record in [
+            "{\"b\":{\"c\":1575493351}}",
+            "{\"b\":{\"c\":1},\"a\":1575493351}",
+            "{\"a\":1575493351}",
+        ] {
+            let expected = "{\"@timestamp\":\"2019-12-04T21:02:31.000Z\",";
+            assert_eq!(edited(&any, record), format!("{expected}{}", &record[1..]));
+        }
+    }
+
+    #[test]
+    fn r4_an_event_of_a_log_group_is_edited_and_a_control_message_is_left_out() {
+        let document = |kind: &str| {
+            format!(
+                "{{\"messageType\":\"{kind}\",\"owner\":\"1\",\"logGroup\":\"g\",\"logEvents\":\
+                 [{{\"id\":\"i\",\"timestamp\":1575493351000,\"message\":\"from 192.0.2.1\"}}]}}"
+            )
+        };
+        let spec = ShapeSpec {
+            redact: vec![Redaction::IpAddress],
+            ..always_from(&["timestamp"])
+        };
+        let shape = logzio().editing(edits(&spec));
+        let mut scratch = Scratch::default();
+        let data = document("DATA_MESSAGE");
+        let mut splitter = SubscriptionSplitter::new(1_000);
+        let mut plain = data.as_bytes();
+        let record = splitter
+            .pop(&mut plain)
+            .expect("a document")
+            .expect("an event");
+        let Shaped::Edited(out) = shape.shape(&record, true, &mut scratch) else {
+            panic!("not edited");
+        };
+        let expected = "{\"@timestamp\":\"2019-12-04T21:02:31.000Z\",\"id\":\"i\",\"timestamp\":1575493351000,\
+                        \"message\":\"from [redacted]\",\"owner\":\"1\",\"logGroup\":\"g\"}";
+        assert_eq!(String::from_utf8_lossy(out), expected);
+        let control = document("CONTROL_MESSAGE");
+        let mut splitter = SubscriptionSplitter::new(1_000);
+        let mut plain = control.as_bytes();
+        let record = splitter
+            .pop(&mut plain)
+            .expect("a document")
+            .expect("an event");
+        assert_eq!(
+            Shape::default().shape(&record, true, &mut scratch),
+            Shaped::Filtered
+        );
+    }
+
+    #[test]
+    fn an_endpoint_of_lines_gets_objects_where_members_are_added() {
+        let spec = ShapeSpec {
+            fields: vec![text_field("env", "e")],
+            ..ShapeSpec::default()
+        };
+        let shape = Shape::default().editing(edits(&spec));
+        for (line, expected) in [
+            (&b"text"[..], &b"{\"env\":\"e\",\"message\":\"text\"}"[..]),
+            (b"{\"a\":\"\xff\"}", b"{\"env\":\"e\",\"a\":\"\xff\"}"),
+        ] {
+            assert_eq!(shaped(&shape, line), ("edited", expected.to_vec()));
+        }
+        assert_eq!(shaped(&shape, b"\xff").0, "cut", "its original is kept");
+    }
+
     #[test]
     fn an_endpoint_of_lines_gets_them_as_they_are() {
         for bytes in [&b"text \xff\0"[..], b"{\"a\":1}", b"  "] {
@@ -733,6 +1251,74 @@ mod tests {
             } else {
                 prop_assert_eq!(how, "cut");
                 prop_assert!(longest_string(&out) <= max.max(30), "{}", longest_string(&out));
+            }
+        }
+
+        /// The reference works on a document; the bytes of what is not touched are looked for in what comes out.
+        #[test]
+        fn an_edited_record_means_what_it_should_and_the_rest_stays_byte_for_byte(
+            record in proptest::collection::btree_map("[a-d\"@\\\\]{1,2}|@timestamp|type", json_strategy(), 0..7),
+            space in "[ \t]{0,2}",
+            drop in proptest::collection::btree_set("[a-d\"]{1,2}|type", 0..3),
+            inner in proptest::option::of("[a-d]{1,2}"),
+            time in proptest::option::of(0_u64..4_000_000_000_000_000_000),
+            is_escaped in any::<bool>(),
+        ) {
+            let mut record: serde_json::Map<String, Value> = record.into_iter().collect();
+            if let Some(time) = time {
+                record.insert("t".into(), Value::from(time));
+            }
+            let inside = inner.iter().map(|name| vec!["b".to_owned(), name.clone()]);
+            let whole = drop.iter().map(|name| vec![name.clone()]);
+            let spec = ShapeSpec {
+                timestamp: TimestampSpec {
+                    when: TimestampWhen::Always,
+                    from: Some(TimeSource { place: fields(&["t"]), format: TimeFormat::UnixNanoseconds }),
+                },
+                source: vec![(SourceValue::Index, "a".into()), (SourceValue::Key, "c".into())],
+                fields: vec![text_field("type", "x"), ("d".into(), FieldValue::Json("[1]".into()))],
+                drop_fields: inside.chain(whole).map(FieldPath).collect(),
+                ..ShapeSpec::default()
+            };
+            let mut expected = record.clone();
+            expected.retain(|name, _| !drop.contains(name));
+            if let (Some(inner), Some(Value::Object(b))) = (&inner, expected.get_mut("b")) {
+                b.remove(inner);
+            }
+            let own_is_time = |own: &Value| match own {
+                Value::String(text) => time::parse(text.as_bytes(), TimeFormat::Rfc3339).is_some(),
+                Value::Number(number) => matches!(number.as_u64().map(|n| n.to_string().len()), Some(1..=10 | 13)),
+                _ => false,
+            };
+            if let Some(time) = time && !expected.get("@timestamp").is_some_and(own_is_time) {
+                let ms = jiff::Timestamp::from_millisecond((time / 1_000_000) as i64).unwrap();
+                expected.insert("@timestamp".into(), Value::from(format!("{ms:.3}")));
+            }
+            let added = [("a", Value::from(0)), ("c", "k".into()), ("type", "x".into()), ("d", vec![1].into())];
+            for (name, value) in added {
+                expected.entry(name).or_insert(value);
+            }
+            let written: Vec<String> = record
+                .iter()
+                .map(|(name, value)| {
+                    let mut name = Value::from(name.as_str()).to_string();
+                    if is_escaped {
+                        name = name.replace('a', "\\u0061").replace('b', "\\u0062").replace('@', "\\u0040");
+                    }
+                    format!("{name}{space}:{space}{value}")
+                })
+                .collect();
+            let text = format!("{{{space}{}{space}}}", written.join(&format!("{space},{space}")));
+            let out = edited(&spec, &text);
+            let parsed: Value = serde_json::from_str(&out).expect("valid JSON");
+            prop_assert_eq!(parsed, Value::Object(expected.clone()));
+            let mut at = 0;
+            for (member, (name, value)) in written.iter().zip(&record) {
+                if expected.get(name) == Some(value) {
+                    let found = out[at..].find(member.as_str());
+                    prop_assert!(found.is_some(), "{} is not in {}", member, out);
+                    at += found.unwrap() + member.len();
+                }
             }
         }
 

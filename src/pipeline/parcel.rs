@@ -264,3 +264,80 @@ fn unfinished(unfinished: &Unfinished) -> Failure {
 pub(super) fn refused_all() -> Failure {
     Failure::new(FailureKind::NotBegun, "another item met a fatal failure")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batcher;
+    use crate::checkpoint::Position;
+    use crate::records::{Form, Frame, Record};
+
+    /// A batch of ten records, of which `is_left_out` says what is left out.
+    fn batch(is_left_out: impl Fn(u64) -> bool) -> Batch {
+        let position = |record| Position {
+            offset: record * 2,
+            record,
+        };
+        let mut batcher = Batcher::new(1_000, 1, Position::default());
+        for index in 0..10 {
+            let record = Record {
+                bytes: b"x",
+                position: position(index),
+                length: 1,
+                end: index * 2 + 2,
+                frame: Frame::LineFeed,
+                form: Form::Line,
+            };
+            match is_left_out(index) {
+                true => batcher.leave_out(&record),
+                false => batcher.send(&record, record.bytes),
+            }
+        }
+        let source = crate::batch::Source {
+            plain: b"",
+            offset: 20,
+        };
+        batcher.cut(position(10), source).expect("ten records")
+    }
+
+    #[test]
+    fn the_account_holds_of_what_is_delivered_and_left_out_together_and_in_part() {
+        let batch = batch(|index| index % 3 == 0);
+        for accepted in 0..=batch.body.records {
+            let mut carried = Carried::default();
+            let delivered = Delivered {
+                accepted: Ranges::from(0..accepted),
+                ..Delivered::default()
+            };
+            carried.answer(&batch, &delivered);
+            let account = carried.account;
+            assert!(account.holds(), "{account:?}");
+            assert_eq!(account.records_delivered, accepted);
+            assert_eq!(account.records_read, carried.answered.count());
+            assert_eq!(carried.answered.pieces(), 1, "{:?}", carried.answered);
+            assert_eq!(carried.answered.first_gap(0), account.records_read);
+        }
+        let whole = Ranges::from(0..6);
+        assert_eq!(
+            batch
+                .filtered_beside(&batch.sent.at_ordinals(&whole))
+                .count(),
+            4
+        );
+    }
+
+    #[test]
+    fn a_batch_with_nothing_to_send_is_answered_for() {
+        let batch = batch(|_| true);
+        assert_eq!(batch.body.records, 0);
+        let mut carried = Carried::default();
+        carried.leave_out(&batch, &Ranges::new());
+        assert_eq!(carried.answered, Ranges::from(0..10));
+        let expected = Account {
+            records_read: 10,
+            records_filtered: 10,
+            ..Account::default()
+        };
+        assert_eq!(carried.account, expected);
+    }
+}

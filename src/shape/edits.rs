@@ -433,7 +433,7 @@ pub struct Looked {
     pub own_time: OwnTime,
     /// Whether it has a member with which a path to drop begins.
     pub has_drops: bool,
-    /// Whether all of it is as an object has to be.
+    /// Whether all of it is as an object has to be; said only if there is anything to look for.
     pub is_whole: bool,
 }
 
@@ -545,13 +545,16 @@ impl Edits {
             || (!self.include.is_empty() && !self.include.iter().any(&mut meets))
     }
 
-    /// Looks for everything at once that matters in `object`.
+    /// Looks for everything at once that matters in `object`, in one pass over its members.
     pub fn look(&self, object: &[u8], looked: &mut Looked) {
         looked.own.clear();
         looked.parts.clear();
         looked.own_time = OwnTime::None;
         looked.has_drops = false;
         looked.is_whole = true;
+        if self.names.wanted.is_empty() && self.redact.is_empty() {
+            return;
+        }
         let may_escape = memchr::memchr(b'\\', object).is_some();
         for member in members(object) {
             let Ok(member) = member else {

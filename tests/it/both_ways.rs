@@ -71,6 +71,7 @@ impl Case<'_> {
                     start,
                     end,
                     kept,
+                    filtered,
                     restore,
                 } = batch.clone();
                 (
@@ -81,6 +82,7 @@ impl Case<'_> {
                     start,
                     end,
                     kept,
+                    filtered,
                     restore,
                 )
             };
