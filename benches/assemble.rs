@@ -13,8 +13,8 @@ use bucket_brigade::assemble::{Assembler, BLOCK_BYTES_MAX, Limits};
 use bucket_brigade::checkpoint::Checkpoint;
 use bucket_brigade::decode::Decoder;
 use bucket_brigade::records::{
-    ArraySplitter, Dialect, Form, Header, LineSplitter, RECORD_MEMBERS, Record, RowFormat, RowSplitter,
-    SubscriptionSplitter, ValueSplitter, json, tables,
+    ArraySplitter, Dialect, Form, Header, LineSplitter, RECORD_MEMBERS, Record, RowFormat,
+    RowSplitter, SubscriptionSplitter, ValueSplitter, json, tables,
 };
 use bucket_brigade::shape::spec::{ShapeSpec, SourceValue};
 use bucket_brigade::shape::{ObjectFacts, SOURCE_FIELD, Shape};

@@ -397,4 +397,29 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn r6_raw_lines_go_without_header_and_directives() {
+        for (heading, plain, expected) in [
+            (
+                Heading::FirstLine,
+                &b"version account-id \"x\n2 1 \"y\r\n\r\n2 2 z\n#"[..],
+                &["2 1 \"y", "2 2 z", "#"][..],
+            ),
+            (
+                Heading::Directives,
+                b"#Version: 1.0\n#Fields: a b\n1\t2\n#Fields: b\n3",
+                &["1\t2", "3"],
+            ),
+            (Heading::FirstLine, b"only a header", &[]),
+        ] {
+            for step in [1, 7, 1_000] {
+                let splitter = LineSplitter::new(MAX).without(heading);
+                let (records, ..) = split_by(splitter, plain, &[step]);
+                let lines: Vec<_> = records.iter().map(|(line, _)| line.as_slice()).collect();
+                let expected: Vec<_> = expected.iter().map(|line| line.as_bytes()).collect();
+                assert_eq!(lines, expected);
+            }
+        }
+    }
 }

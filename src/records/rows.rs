@@ -116,7 +116,6 @@ impl Dialect {
 pub struct RowSplitter {
     header: Header,
     numbers: Vec<String>,
-    as_lines: bool,
     record_bytes_max: usize,
     comment: Option<u8>,
     table: Table,
@@ -180,7 +179,6 @@ impl RowSplitter {
             is_header_due: header == Header::FirstLine,
             header,
             numbers,
-            as_lines: false,
             record_bytes_max,
             table,
             failed,
@@ -193,13 +191,6 @@ impl RowSplitter {
             carry_given: false,
             position: Position::default(),
         }
-    }
-
-    /// Gives every row as a line as it stands, and its header, directives and comments not at all. Every
-    /// line is a row then, quotes or not, and a header may be of any length.
-    pub fn as_lines(mut self) -> Self {
-        self.as_lines = true;
-        self
     }
 
     /// Where the next row begins: after everything that was given out.
@@ -285,7 +276,7 @@ impl RowSplitter {
             let dialect = self.table.dialect();
             self.scan = if is_comment {
                 Scan::Comment
-            } else if self.as_lines || dialect.quoting != Quoting::Doubled {
+            } else if dialect.quoting != Quoting::Doubled {
                 Scan::Line
             } else if let Some(end) = memchr(b'\n', bytes)
                 && memchr(b'"', &bytes[..end]).is_none()
@@ -370,7 +361,6 @@ impl RowSplitter {
         };
         if self.comment == Some(*first) {
             if self.header == Header::Directive
-                && !self.as_lines
                 && let Some(names) = fields_of(row)
             {
                 self.check_length(length, offset)?;
@@ -383,13 +373,11 @@ impl RowSplitter {
         }
         if self.is_header_due {
             self.is_header_due = false;
-            if !self.as_lines {
-                self.check_length(length, offset)?;
-                self.set_table(
-                    Table::from_row(self.table.dialect(), row, &self.numbers),
-                    offset,
-                )?;
-            }
+            self.check_length(length, offset)?;
+            self.set_table(
+                Table::from_row(self.table.dialect(), row, &self.numbers),
+                offset,
+            )?;
             return Ok(false);
         }
         Ok(true)
@@ -419,7 +407,7 @@ impl RowSplitter {
                 self.is_header_due
             }
         };
-        if is_header && !self.as_lines {
+        if is_header {
             // One byte less, which may be the CR of its line end.
             return self.check_length(self.carry_length - 1, self.position.offset);
         }
@@ -449,7 +437,7 @@ impl RowSplitter {
     /// What may be carried: a record, or a header, with its CR.
     fn room(&self) -> usize {
         let may_be_header = self.is_header_due || self.scan == Scan::Comment;
-        let row = if may_be_header && !self.as_lines {
+        let row = if may_be_header {
             self.record_bytes_max.max(HEADER_BYTES_MAX)
         } else {
             self.record_bytes_max
@@ -489,11 +477,7 @@ impl RowSplitter {
     }
 
     fn form(&self) -> Form<'_> {
-        if self.as_lines {
-            Form::Line
-        } else {
-            Form::Row(&self.table)
-        }
+        Form::Row(&self.table)
     }
 
     fn clear_given(&mut self) {

@@ -79,17 +79,9 @@ fn values(format: RowFormat, plain: &[u8]) -> Vec<Value> {
         .collect()
 }
 
-fn lines(format: RowFormat, plain: &[u8]) -> Vec<String> {
-    let chunked = split(
-        RowSplitter::new(format.clone(), MAX).as_lines(),
-        plain,
-        &[1, 3],
-    );
-    let whole = split(
-        RowSplitter::new(format, MAX).as_lines(),
-        plain,
-        &[usize::MAX],
-    );
+fn rows_of(format: RowFormat, plain: &[u8]) -> Vec<String> {
+    let chunked = split(RowSplitter::new(format.clone(), MAX), plain, &[1, 3]);
+    let whole = split(RowSplitter::new(format, MAX), plain, &[usize::MAX]);
     assert_eq!(chunked, whole);
     let (records, end) = whole.unwrap();
     assert_eq!(end.record, records.len() as u64);
@@ -235,14 +227,10 @@ proptest! {
         dialect in dialect_strategy(),
         header in header_strategy(),
         max in prop_oneof![Just(MAX), 1_usize..20],
-        as_lines: bool,
     ) {
         // A directive now and then.
         let plain = String::from_utf8_lossy(&plain).replace('é', "\n#Fields: n \"é\" x\n").into_bytes();
-        let splitter = || {
-            let splitter = RowSplitter::new(format(dialect, header.clone()), max);
-            if as_lines { splitter.as_lines() } else { splitter }
-        };
+        let splitter = || RowSplitter::new(format(dialect, header.clone()), max);
         let (records, end) = split(splitter(), &plain, &steps).unwrap();
         prop_assert_eq!(&split(splitter(), &plain, &[usize::MAX]).unwrap(), &(records.clone(), end));
         prop_assert_eq!(end.record, records.len() as u64);
@@ -308,7 +296,7 @@ fn r5_a_header_alone_gives_no_record() {
         assert_eq!(values(directive, plain.as_bytes()), [] as [Value; 0]);
     }
     let header = format(Dialect::LOG, Header::FirstLine);
-    assert_eq!(lines(header, b"version account-id\n"), [] as [&str; 0]);
+    assert_eq!(rows_of(header, b"version account-id\n"), [] as [&str; 0]);
 }
 
 #[test]
@@ -318,7 +306,7 @@ fn r5_a_custom_header_does_not_eat_row_1() {
         values(custom.clone(), b"\xef\xbb\xbf1,2\n3,4\n"),
         [json!({"x": "1", "y": "2"}), json!({"x": "3", "y": "4"})]
     );
-    assert_eq!(lines(custom, b"1,2\n3,4\n"), ["1,2", "3,4"]);
+    assert_eq!(rows_of(custom, b"1,2\n3,4\n"), ["1,2", "3,4"]);
 }
 
 #[test]
@@ -390,22 +378,6 @@ fn names_are_made_unique_and_values_beyond_them_numbered() {
         .map(|column| (column.name.as_str(), column.is_number))
         .collect();
     assert_eq!(columns, [("n", true), ("n\u{fffd}", false)]);
-}
-
-#[test]
-fn r6_raw_lines_go_without_header_directives_and_comments() {
-    let vpc = b"version account-id \"x\n2 1 \"y\r\n\r\n2 2 z\n#";
-    let first_line = format(Dialect::LOG, Header::FirstLine);
-    assert_eq!(lines(first_line, vpc), ["2 1 \"y", "2 2 z", "#"]);
-    let cloudfront = b"#Version: 1.0\n#Fields: a b\n1\t2\n#Fields: b\n3";
-    let directive = format(Dialect::TSV, Header::Directive);
-    assert_eq!(lines(directive, cloudfront), ["1\t2", "3"]);
-    let commented = Dialect {
-        comment: Some(b';'),
-        ..Dialect::CSV
-    };
-    let given = format(commented, names(&["a"]));
-    assert_eq!(lines(given, b";a\"b\n1,\"2\n\"\n;"), ["1,\"2", "\""]);
 }
 
 #[test]
@@ -624,11 +596,6 @@ fn a_header_over_its_limit_is_an_error_however_it_is_cut() {
             assert_eq!(records.len(), 1);
         }
     }
-    let plain = format!("{}\n1", header(HEADER_BYTES_MAX * 2));
-    assert_eq!(
-        lines(format(Dialect::CSV, Header::FirstLine), plain.as_bytes()),
-        ["1"]
-    );
 }
 
 #[test]
