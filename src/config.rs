@@ -27,6 +27,7 @@ use endpoint::LOGZIO_BODY_BYTES_MAX;
 use reader::{Parsed, Reader, Reported};
 use watch::bucket_and_prefix;
 
+pub(crate) use endpoint::endpoint_url;
 pub use endpoint::{Endpoint, EndpointKind, TokenPlace};
 pub use memory::{InFlight, Sizes};
 pub use reader::{ConfigErrors, Problem};

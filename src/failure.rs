@@ -95,7 +95,7 @@ failure_kinds! {
     AlreadySettled "already_settled" Skip false "the ledger says that this content is done"
     Gone "gone" Skip false "the object was deleted before it could be read"
     Superseded "superseded" Skip false "the object was replaced; the new content is work of its own"
-    NotALog "not_a_log" Skip false "a folder marker, an empty object or a producer's test object"
+    NotALog "not_a_log" Skip false "a folder marker, an empty object, a CloudTrail digest or a producer's test object"
     Truncated "truncated" Quarantine false "the object ends before its compressed data does; the records before are delivered"
     Corrupt "corrupt" Quarantine false "wrong checksum, wrong length or invalid compressed data; the records before are delivered"
     Malformed "malformed" Quarantine false "a JSON document or a table that breaks off, or is none; the records before are delivered"

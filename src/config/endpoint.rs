@@ -95,6 +95,19 @@ impl EndpointKind {
 }
 
 impl TokenPlace {
+    /// The place that an ARN names; else what was expected, without what was given.
+    pub(crate) fn from_arn(text: &str) -> Result<Self, String> {
+        match arn(text) {
+            Some(("secretsmanager", resource)) if resource.starts_with("secret:") => {
+                Ok(Self::Secret(text.to_owned()))
+            }
+            Some(("ssm", resource)) if resource.starts_with("parameter/") => {
+                Ok(Self::Parameter(text.to_owned()))
+            }
+            _ => Err("the ARN of a Secrets Manager secret or an SSM parameter".to_owned()),
+        }
+    }
+
     fn read(
         reader: &mut Reader<'_>,
         kind: Result<EndpointKind, Reported>,
@@ -105,15 +118,7 @@ impl TokenPlace {
                 .then(|| Self::Given(Token::new(text)))
                 .ok_or("printable characters without spaces".to_owned())
         });
-        let kept = reader.optional(&vars::ENDPOINT_TOKEN_ARN, |text| match arn(text) {
-            Some(("secretsmanager", resource)) if resource.starts_with("secret:") => {
-                Ok(Self::Secret(text.to_owned()))
-            }
-            Some(("ssm", resource)) if resource.starts_with("parameter/") => {
-                Ok(Self::Parameter(text.to_owned()))
-            }
-            _ => Err("the ARN of a Secrets Manager secret or an SSM parameter".to_owned()),
-        });
+        let kept = reader.optional(&vars::ENDPOINT_TOKEN_ARN, Self::from_arn);
         match (given?, kept?, kind?) {
             (Some(_), Some(_), _) => Err(reader.refuse(
                 &vars::ENDPOINT_TOKEN,
@@ -130,7 +135,8 @@ impl TokenPlace {
     }
 }
 
-fn endpoint_url(text: &str) -> Parsed<Url> {
+/// The address of an endpoint; else what was expected, without what was given, which may hold a secret.
+pub(crate) fn endpoint_url(text: &str) -> Parsed<Url> {
     let url = web_url(text).map_err(|_| ENDPOINT_URL.to_owned())?;
     let ours = |name: &str| name.eq_ignore_ascii_case("token") || name.eq_ignore_ascii_case("type");
     let expected = if url.scheme() != "https" && !is_loopback(&url) {

@@ -187,11 +187,18 @@ fn field_member(name: &str, value: &FieldValue, facts: &ObjectFacts<'_>) -> Opti
     }
 }
 
-/// The text of a template, and whether all captures in it are known.
+/// The text of a template, and whether all captures in it are known. `$${` is `${` itself, as
+/// [`Template`](crate::rules::Template) has it.
 fn filled(template: &str, captures: &[(String, String)]) -> (String, bool) {
     let (mut text, mut is_whole) = (String::new(), true);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("${") {
+        if let Some(before) = before.strip_suffix('$') {
+            text.push_str(before);
+            text.push_str("${");
+            rest = after;
+            continue;
+        }
         let Some((name, after)) = after.split_once('}') else {
             break;
         };
@@ -851,6 +858,7 @@ mod tests {
             ],
             fields: vec![
                 field("app", FieldValue::Template("x-${app}$".into())),
+                field("price", FieldValue::Template("$${app} ${app}".into())),
                 field("none", FieldValue::Template("${none}".into())),
                 field("some", FieldValue::Template("y${none}".into())),
                 field("n", FieldValue::Json("1".into())),
@@ -863,7 +871,7 @@ mod tests {
         assert_eq!(
             pushed(&spec, &facts, u64::MAX),
             "{\"bucket\":\"b\",\"account\":\"123456789012\",\"region\":\"us-east-1\",\
-             \"n\":18446744073709551615,\"app\":\"x-a\\\"b$\",\"some\":\"y\",\"json\":{\"a\":1.50},\
+             \"n\":18446744073709551615,\"app\":\"x-a\\\"b$\",\"price\":\"${app} a\\\"b\",\"some\":\"y\",\"json\":{\"a\":1.50},\
              \"broken\":\"{\",\"empty\":\"\"}",
         );
     }

@@ -93,7 +93,7 @@ pub enum SourceValue {
 pub enum FieldValue {
     /// Any JSON value, as it is to be written.
     Json(String),
-    /// Text with named captures of the key in it: `${name}`.
+    /// Text with named captures of the key in it: `${name}`. `$${` stands for `${` itself.
     Template(String),
 }
 
