@@ -6,13 +6,17 @@
 
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use crate::clock::Timestamp;
 use crate::expansion::ExpansionMax;
+use crate::object::ObjectId;
 use crate::quarantine::S3Place;
+use crate::rules::Rules;
+use crate::shape::spec::TimestampWhen;
 use crate::telemetry::{LogFormat, LogLevel};
 
 mod endpoint;
@@ -51,6 +55,12 @@ pub struct Config {
     /// Empty if nothing is watched.
     pub watch: Vec<WatchedPrefix>,
     pub add_source_field: bool,
+    pub timestamps: TimestampWhen,
+    pub rules: RulesSetting,
+    /// May be zero.
+    pub rules_refresh: Duration,
+    /// Where the function runs.
+    pub region: Option<String>,
     pub pass_through: bool,
     pub compression_level: NonZeroU32,
     pub part_bytes: NonZeroUsize,
@@ -144,6 +154,10 @@ impl Config {
         let source = SourceAccess::read(reader);
         let watch = reader.optional(&vars::WATCH, watched_prefixes);
         let add_source_field = reader.required(&vars::ADD_SOURCE_FIELD, BOOL, bool);
+        let timestamps = reader.required(&vars::ADD_TIMESTAMP, TIMESTAMPS, timestamps);
+        let rules = RulesSetting::read(reader);
+        let rules_refresh = reader.millis(&vars::RULES_REFRESH_MS);
+        let region = reader.optional(&vars::AWS_REGION, |text| Ok(text.to_owned()));
         let pass_through = reader.required(&vars::PASS_THROUGH, BOOL, bool);
         let compression_level = reader.count(&vars::COMPRESSION_LEVEL);
         let part_bytes: Result<NonZeroUsize, _> = reader.count(&vars::PART_BYTES);
@@ -195,6 +209,10 @@ impl Config {
             source: source?,
             watch: watch?.unwrap_or_default(),
             add_source_field: add_source_field?,
+            timestamps: timestamps?,
+            rules: rules?,
+            rules_refresh: rules_refresh?,
+            region: region?,
             pass_through: pass_through?,
             compression_level: compression_level?,
             part_bytes: part_bytes?,
@@ -224,6 +242,43 @@ impl Config {
             log_format: log_format?,
             log_level: log_level?,
         })
+    }
+}
+
+/// Where rules come from.
+#[derive(Clone, Debug, Default)]
+pub enum RulesSetting {
+    /// There are none.
+    #[default]
+    None,
+    Given(Arc<Rules>),
+    Object(ObjectId),
+    /// A file of this machine: for the tool alone.
+    File(PathBuf),
+}
+
+impl RulesSetting {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Reported> {
+        let given = reader.optional(&vars::RULES, |text| {
+            Rules::parse(text)
+                .map_err(|errors| format!("rules as docs/rules.md has them: {errors}"))
+        });
+        let place = reader.optional(&vars::RULES_URL, |text| match text.strip_prefix("s3://") {
+            None => Ok(Self::File(PathBuf::from(text))),
+            Some(place) => match place.split_once('/') {
+                Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
+                    Ok(Self::Object(ObjectId::new(bucket, key)))
+                }
+                _ => Err("s3://bucket/key".to_owned()),
+            },
+        });
+        match (given?, place?) {
+            (Some(_), Some(_)) => {
+                Err(reader.refuse(&vars::RULES_URL, "to be absent, since RULES is set"))
+            }
+            (Some(rules), None) => Ok(Self::Given(Arc::new(rules))),
+            (None, place) => Ok(place.unwrap_or_default()),
+        }
     }
 }
 
@@ -366,11 +421,21 @@ impl Queues {
 }
 
 const BOOL: &str = "true or false";
+const TIMESTAMPS: &str = "auto, true or false";
 const DIMENSION_VALUE: &str = "1 to 255 printable ASCII characters, the first not a colon";
 const LOG_LEVEL: &str = "TRACE, DEBUG, INFO, WARN, ERROR or FATAL";
 const TABLE: &str = "the name or ARN of a DynamoDB table";
 const WATCHED: &str = "s3://bucket/prefix, several separated by commas";
 const WEB_URL: &str = "an http or https URL";
+
+fn timestamps(text: &str) -> Parsed<TimestampWhen> {
+    match text {
+        "auto" => Ok(TimestampWhen::WhereRewritten),
+        "true" => Ok(TimestampWhen::Always),
+        "false" => Ok(TimestampWhen::Never),
+        _ => Err(TIMESTAMPS.to_owned()),
+    }
+}
 
 fn bool(text: &str) -> Parsed<bool> {
     text.parse().map_err(|_| BOOL.to_owned())

@@ -95,6 +95,7 @@ failure_kinds! {
     AlreadySettled "already_settled" Skip false "the ledger says that this content is done"
     Gone "gone" Skip false "the object was deleted before it could be read"
     Superseded "superseded" Skip false "the object was replaced; the new content is work of its own"
+    SkippedByRule "skipped_by_rule" Skip false "a rule leaves the object out, or none matches and the rules leave such objects out"
     NotALog "not_a_log" Skip false "a folder marker, an empty object, a CloudTrail digest or a producer's test object"
     Truncated "truncated" Quarantine false "the object ends before its compressed data does; the records before are delivered"
     Corrupt "corrupt" Quarantine false "wrong checksum, wrong length or invalid compressed data; the records before are delivered"
@@ -109,12 +110,14 @@ failure_kinds! {
     RejectedUnidentified "rejected_unidentified" Quarantine false "the endpoint refused some of these records and did not say which"
     RecordTooLong "record_too_long" Quarantine false "a record over RECORD_BYTES_MAX for an endpoint whose records must not be cut"
     MessageMalformed "message_malformed" Quarantine false "a message that cannot be parsed: sent to the dead-letter queue as it came"
+    EndpointOfRuleRefused "endpoint_of_rule_refused" Retry false "401, 403, 404 or a redirect from the endpoint of a rule; the other objects go on"
     EndpointRefused "endpoint_refused" Fatal false "401, 403, 404 or a redirect: the token or ENDPOINT_URL is wrong"
     StoreUnusable "store_unusable" Fatal false "no such bucket, listing denied, or the source credentials were refused"
     WrongRegion "wrong_region" Fatal false "the bucket is in another region"
     LedgerRefused "ledger_refused" Fatal false "no such table, or no access to it"
     QuarantineRefused "quarantine_refused" Fatal false "no such quarantine bucket, or no access to it"
     QueueRefused "queue_refused" Fatal false "no such queue, or no access to it"
+    RulesUnusable "rules_unusable" Fatal false "the rules cannot be read or are wrong, and there are no earlier ones"
     SettingWrong "setting_wrong" Fatal false "a setting is missing or wrong; all problems are reported at once"
 }
 

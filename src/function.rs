@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use aws_config::SdkConfig;
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::tower::layer::layer_fn;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, LambdaInvocation, Runtime, Service};
@@ -15,11 +17,18 @@ use crate::assemble::Limits;
 use crate::aws::secrets::AwsTokenSource;
 use crate::aws::{Aws, AwsSettings};
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::config::{Config, ConfigErrors, EndpointKind, TokenPlace, environment};
+use crate::config::{Config, ConfigErrors, EndpointKind, RulesSetting, TokenPlace, environment};
 use crate::failure::{Failure, FailureKind};
 use crate::invocation::InvocationError;
 use crate::pipeline::{Bounds, Deadline};
+use crate::plan::PlanDefaults;
+use crate::quarantine::Entries;
+use crate::quarantine::s3::S3Quarantine;
+use crate::rulebook::{Rulebook, RulesPlace};
+use crate::rules::RulesInForce;
 use crate::sink::endpoint::shape_for;
+use crate::store::Store;
+use crate::store::s3::S3Store;
 use crate::telemetry::{LogLevel, Metric, Metrics, start_logging};
 use crate::token::{FixedToken, Token, TokenError, TokenSource};
 
@@ -30,11 +39,11 @@ pub enum ConfiguredToken {
 }
 
 impl ConfiguredToken {
-    pub fn new(place: &TokenPlace, aws: &Aws) -> Result<Self, TokenError> {
+    pub fn new(place: &TokenPlace, config: &SdkConfig) -> Result<Self, TokenError> {
         match place {
             TokenPlace::Given(token) => Ok(Self::Fixed(FixedToken(token.clone()))),
             TokenPlace::Secret(arn) | TokenPlace::Parameter(arn) => {
-                AwsTokenSource::new(arn, aws.config()).map(Self::Aws)
+                AwsTokenSource::new(arn, config).map(Self::Aws)
             }
         }
     }
@@ -91,8 +100,67 @@ pub async fn aws(config: &Config, tls: &ClientConfig) -> Result<Aws, StartError>
     Aws::load(settings, tls).await.map_err(StartError::because)
 }
 
-/// What bounds the work on an object, from the settings.
-pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
+/// Where a function's rules come from: looked at with its own credentials, and kept in `quarantine` while they are
+/// good, if it has one.
+pub fn rulebook(
+    config: &Config,
+    aws: &Aws,
+    quarantine: Option<S3Quarantine>,
+) -> Result<Rulebook<S3Store, S3Quarantine>, StartError> {
+    let place = match &config.rules {
+        RulesSetting::None => RulesPlace::Given(Arc::default()),
+        RulesSetting::Given(rules) => RulesPlace::Given(Arc::clone(rules)),
+        RulesSetting::Object(object) => RulesPlace::Object {
+            store: S3Store::new(aws.s3()),
+            object: object.clone(),
+            again: config.rules_refresh,
+            kept: quarantine.map(|quarantine| (S3Store::new(aws.s3()), quarantine)),
+        },
+        RulesSetting::File(path) => {
+            return Err(StartError(format!(
+                "RULES_URL is {:?}, expected s3://bucket/key",
+                path.display()
+            )));
+        }
+    };
+    Ok(Rulebook::new(place))
+}
+
+/// Puts the rules in force that the book has now. Fails only if there are none at all.
+pub async fn look_at_rules<S: Store, Q: Entries>(
+    book: &Rulebook<S, Q>,
+    rules: &RulesInForce,
+    metrics: &Metrics,
+) -> Result<(), Failure> {
+    let current = match book.current().await {
+        Ok(current) => current,
+        Err(failure) => {
+            metrics.add(Metric::FatalErrors, 1);
+            metrics.add(Metric::RulesBroken, 1);
+            let kind = failure.kind.name();
+            tracing::error!(
+                failure = kind,
+                detail = failure.detail,
+                "no rules, nothing is done"
+            );
+            return Err(failure);
+        }
+    };
+    if let Some(problem) = current.problem {
+        metrics.add(Metric::RulesBroken, 1);
+        tracing::error!(
+            problem,
+            rules = current.rules.digest(),
+            "rules not read, the last good ones stay"
+        );
+    }
+    rules.set(current.rules);
+    Ok(())
+}
+
+/// What bounds the work on an object, from the settings, for an endpoint of that kind and with that type for
+/// all records, if there is one.
+pub fn bounds(config: &Config, kind: EndpointKind, log_type: Option<&str>) -> Bounds {
     Bounds {
         limits: Limits {
             batch_bytes_max: config.batch_bytes_max.get(),
@@ -101,8 +169,14 @@ pub fn bounds(config: &Config, kind: EndpointKind) -> Bounds {
             pass_through: config.pass_through,
         },
         expansion_max: config.expansion_max,
-        shape: shape_for(kind),
-        add_source_field: config.add_source_field,
+        plan: PlanDefaults {
+            shape: shape_for(kind),
+            add_source_field: config.add_source_field,
+            timestamps: config.timestamps,
+            log_type: log_type.map(Arc::from),
+            region: config.region.clone(),
+            said: None,
+        },
         part_bytes: config.part_bytes.get() as u64,
         objects_in_flight_max: config.in_flight.objects_max,
         small_objects_per_turn: config.in_flight.small_objects_per_turn,

@@ -384,6 +384,8 @@ where
         self.metrics
             .add(Metric::RecordsDelivered, account.records_delivered);
         self.metrics
+            .add(Metric::RecordsFiltered, account.records_filtered);
+        self.metrics
             .add(Metric::RecordsQuarantined, account.records_quarantined);
         self.metrics
             .add(Metric::Quarantined, account.records_quarantined);

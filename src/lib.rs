@@ -41,6 +41,8 @@ pub mod route;
 
 pub mod plan;
 
+pub mod rulebook;
+
 pub mod bits;
 pub mod body;
 pub mod compress;

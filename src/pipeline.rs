@@ -4,6 +4,7 @@
 //! decides nothing that they can decide.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +19,9 @@ use crate::expansion::ExpansionMax;
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::{Claim, Grant, Ledger, LedgerError, Owner, Release};
 use crate::object::{ContentId, ObjectId, WorkItem};
+use crate::plan::{Plan, PlanDefaults, Planned};
 use crate::quarantine::{Quarantine, QuarantineError};
-use crate::rules::not_a_log;
-use crate::shape::Shape;
+use crate::rules::{RulesInForce, not_a_log};
 use crate::sink::Sink;
 use crate::store::{Store, StoreError};
 
@@ -67,10 +68,8 @@ pub struct Bounds {
     pub limits: Limits,
     /// How far an object may inflate.
     pub expansion_max: ExpansionMax,
-    /// How records leave; the source field is set for each object.
-    pub shape: Shape,
-    /// Whether records carry the object they came from.
-    pub add_source_field: bool,
+    /// How objects are read and records leave, as far as no rule says otherwise.
+    pub plan: PlanDefaults,
     /// Bytes of one ranged GET.
     pub part_bytes: u64,
     /// Objects that are claimed, fetched and assembled at once. Those that wait for the endpoint alone
@@ -172,6 +171,8 @@ pub struct Pipeline<S, K, L, Q, C> {
     keeping: Semaphore,
     moves: Semaphore,
     stopping: watch::Sender<bool>,
+    rules: RulesInForce,
+    unmatched: AtomicU64,
 }
 
 impl<S, K, L, Q, C> Pipeline<S, K, L, Q, C>
@@ -194,6 +195,8 @@ where
             keeping: Semaphore::new(1),
             moves: Semaphore::new(LEDGER_MOVES_MAX),
             stopping: watch::Sender::new(false),
+            rules: RulesInForce::default(),
+            unmatched: AtomicU64::new(0),
             ports,
             bounds,
         })
@@ -231,6 +234,32 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         let _ = self.stopping.subscribe().wait_for(|stop| *stop).await;
     }
 
+    /// The rules that hold for objects that are not begun.
+    pub fn rules(&self) -> &RulesInForce {
+        &self.rules
+    }
+
+    /// How many objects were carried that no rule matches, since this was asked last.
+    pub fn take_unmatched(&self) -> u64 {
+        self.unmatched.swap(0, Ordering::Relaxed)
+    }
+
+    /// How an object is read and its records leave; not at all if a rule says so.
+    fn plan(&self, content: &ContentId) -> Result<Plan, Failure> {
+        match self.bounds.plan.plan(&self.rules.get(), content) {
+            Planned::Carry { plan, is_unmatched } => {
+                self.unmatched
+                    .fetch_add(u64::from(is_unmatched), Ordering::Relaxed);
+                Ok(*plan)
+            }
+            Planned::Skip { rule } => {
+                let why = rule.unwrap_or_else(|| "no rule matches".to_owned());
+                let detail = format!("{content}: {why}");
+                Err(Failure::new(FailureKind::SkippedByRule, detail))
+            }
+        }
+    }
+
     pub fn ports(&self) -> &Ports<S, K, L, Q, C> {
         &self.ports
     }
@@ -252,6 +281,10 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             Ok(content) => content,
             Err(failure) => return self.unclaimed(failure),
         };
+        let plan = match self.plan(&content) {
+            Ok(plan) => plan,
+            Err(failure) => return self.unclaimed(failure),
+        };
         let owner = Owner::new(worker, (self.ports.random)());
         let claim = async {
             let _turn = self.moves.acquire().await;
@@ -262,7 +295,8 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         match claim.unwrap_or_else(|| Err(LedgerError::out_of_time())) {
             Ok(Claim::Granted(grant)) => {
                 let object = item.object();
-                self.carry(&object, *grant, deadline, seat, reading).await
+                let turn = (seat, reading);
+                self.carry(&object, plan, *grant, deadline, turn).await
             }
             Ok(Claim::Settled) => Ingested::Skipped {
                 failure: Failure::new(FailureKind::AlreadySettled, content.to_string()),
@@ -330,10 +364,10 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
     async fn carry(
         &self,
         object: &ObjectId,
+        plan: Plan,
         grant: Grant,
         deadline: Deadline,
-        seat: Seat,
-        reading: Reading,
+        (seat, reading): (Seat, Reading),
     ) -> Ingested {
         let begun = grant.checkpoint.clone();
         let attempts = grant.attempts;
@@ -345,7 +379,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
                 format!("{attempts} attempts, last: {last}"),
             )
         } else {
-            match stream.run(seat, reading).await {
+            match stream.run(plan, seat, reading).await {
                 Ok(()) => match self.settle(&mut stream, deadline).await {
                     Ok(account) => return Ingested::Settled { account },
                     Err(failure) => failure,

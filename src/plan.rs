@@ -4,8 +4,12 @@
 use std::sync::Arc;
 
 use crate::format::{Container, Leaves, Preset, Recognised, preset, presets, recognise};
+use crate::object::ContentId;
 use crate::route::Route;
-use crate::shape::Shape;
+use crate::rules::{Carry, Decision, Rules};
+use crate::shape::spec::{ShapeSpec, SourceValue, TimestampWhen};
+use crate::shape::{ObjectFacts, SOURCE_FIELD, Shape};
+use crate::sink::endpoint::shape_for;
 
 /// What is said of an object before its first byte is read.
 #[derive(Clone, Debug)]
@@ -23,7 +27,7 @@ pub struct Plan {
 }
 
 /// What an object is said to be.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
     Preset(&'static Preset),
     Container(Container),
@@ -37,6 +41,94 @@ pub struct Reading {
     pub route: Route,
     /// All of that but the plan: what a checkpoint says, for [`Plan::resume`].
     pub read_as: Arc<str>,
+}
+
+/// What the settings say of every object. Rules say more, and otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanDefaults {
+    /// What the endpoint needs records to be.
+    pub shape: Shape,
+    /// Whether records carry the object they came from.
+    pub add_source_field: bool,
+    pub timestamps: TimestampWhen,
+    /// The type of all records, if it is not to be that of their source.
+    pub log_type: Option<Arc<str>>,
+    /// The region of the function.
+    pub region: Option<String>,
+    /// What all objects are, unless rules say otherwise; by default what they look like.
+    pub said: Option<Said>,
+}
+
+/// What is to be done with an object.
+#[derive(Clone, Debug)]
+pub enum Planned {
+    Carry {
+        plan: Box<Plan>,
+        /// Whether there are rules, and none that matches.
+        is_unmatched: bool,
+    },
+    /// It is not carried; by this rule, or because none matches.
+    Skip { rule: Option<String> },
+}
+
+impl PlanDefaults {
+    /// What is to be done with an object that may be a log.
+    pub fn plan(&self, rules: &Rules, content: &ContentId) -> Planned {
+        let (carry, captures, is_unmatched) = match rules.of(&content.bucket, &content.key) {
+            Decision::Carry {
+                carry, captures, ..
+            } => (carry, captures, false),
+            Decision::Skip { rule } => {
+                return Planned::Skip {
+                    rule: Some(rule.name().to_owned()),
+                };
+            }
+            Decision::Unmatched(None) => return Planned::Skip { rule: None },
+            Decision::Unmatched(Some(carry)) => (carry, Vec::new(), !rules.rules().is_empty()),
+        };
+        Planned::Carry {
+            plan: Box::new(self.carry(carry, &captures, content)),
+            is_unmatched,
+        }
+    }
+
+    fn carry(&self, carry: &Carry, captures: &[(String, String)], content: &ContentId) -> Plan {
+        let facts = ObjectFacts {
+            bucket: &content.bucket,
+            key: &content.key,
+            etag: content.etag.as_str(),
+            region: self.region.as_deref(),
+            account: None,
+            captures,
+        };
+        let base = match &carry.destination {
+            Some(destination) => shape_for(destination.kind),
+            None => self.shape.clone(),
+        };
+        let log_type = carry.log_type(captures).map(Arc::from);
+        Plan {
+            key: content.key.clone(),
+            said: carry.format.clone().or_else(|| self.said.clone()),
+            leaves: carry.leaves,
+            route: Route {
+                log_type: log_type.or_else(|| self.log_type.clone()),
+                endpoint: carry.destination.clone().map(Arc::new),
+            },
+            shape: base.editing(self.spec(&carry.shape).for_object(&facts)),
+        }
+    }
+
+    /// What a rule says of the shape, and for the rest what the settings say.
+    fn spec(&self, said: &ShapeSpec) -> ShapeSpec {
+        let mut spec = said.clone();
+        if spec.timestamp.when == TimestampWhen::default() {
+            spec.timestamp.when = self.timestamps;
+        }
+        if self.add_source_field && spec.source.is_empty() {
+            spec.source = vec![(SourceValue::ObjectKey, SOURCE_FIELD.to_owned())];
+        }
+        spec
+    }
 }
 
 /// How an object is read that was begun without a word of that.

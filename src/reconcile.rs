@@ -19,6 +19,7 @@ use crate::config::WatchedPrefix;
 use crate::failure::{Failure, FailureKind, Verdict};
 use crate::ledger::{Ledger, State};
 use crate::queue::WorkQueue;
+use crate::rules::RulesInForce;
 use crate::store::{Page, Store};
 use crate::telemetry::{Metric, Metrics};
 
@@ -99,6 +100,8 @@ pub struct Reconciler<S, L, W, C> {
     pub queue: W,
     pub clock: C,
     pub bounds: ReconcileBounds,
+    /// What they leave out counts as no log.
+    pub rules: RulesInForce,
 }
 
 impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
@@ -313,6 +316,7 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         let run = Run {
             watched,
             eligible: Eligible {
+                rules: self.rules.get(),
                 // A dated prefix is listed whole: what stands there belongs to that time, whatever its
                 // LastModified says.
                 from: if watched.is_dated() {

@@ -24,10 +24,13 @@ use crate::checkpoint::Checkpoint;
 use crate::clock::Clock;
 use crate::evidence::{KeptObject, object_entry_name};
 use crate::failure::{Failure, FailureKind};
+use crate::format::presets;
 use crate::ledger::{Ledger, Reopened};
 use crate::object::{ContentId, WorkItem};
 use crate::pipeline::{Bounds, Deadline, Ingested, Pipeline, Ports, Round};
+use crate::plan::{PlanDefaults, Said};
 use crate::quarantine::{Entries, Entry, QuarantineError};
+use crate::shape::spec::TimestampWhen;
 use crate::sink::Sink;
 use crate::store::Store;
 
@@ -210,8 +213,13 @@ where
     pub fn beside<S: Store>(pipeline: &Pipeline<S, K, L, Q, C>) -> Self {
         let (ports, loaded) = (pipeline.ports(), Loaded::default());
         let bounds = Bounds {
-            // Records were shaped before they were refused.
-            add_source_field: false,
+            // Records were taken out of their objects and shaped before they were refused.
+            plan: PlanDefaults {
+                add_source_field: false,
+                timestamps: TimestampWhen::Never,
+                said: Some(Said::Preset(&presets::LINES)),
+                ..pipeline.bounds().plan.clone()
+            },
             ..pipeline.bounds().clone()
         };
         let beside = Ports {

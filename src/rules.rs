@@ -5,6 +5,8 @@
 //! done with the object. Nothing here reads a file, or looks into an object. `docs/rules.md` is the file's
 //! description, `docs/rules.schema.json` its JSON Schema.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use sha2::{Digest, Sha256};
 
 mod error;
@@ -88,6 +90,14 @@ impl Rules {
         Decision::Unmatched(self.unmatched.as_ref())
     }
 
+    /// Whether an object is left out.
+    pub fn skips(&self, bucket: &str, key: &str) -> bool {
+        matches!(
+            self.of(bucket, key),
+            Decision::Skip { .. } | Decision::Unmatched(None)
+        )
+    }
+
     /// In the order of the file.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
@@ -111,6 +121,22 @@ impl Default for Rules {
             unmatched: Some(Carry::default()),
             digest: digest(""),
         }
+    }
+}
+
+/// The rules that hold now, for whoever asks. At first there are none.
+#[derive(Debug, Default)]
+pub struct RulesInForce(RwLock<Arc<Rules>>);
+
+impl RulesInForce {
+    /// From now on these hold.
+    pub fn set(&self, rules: Arc<Rules>) {
+        // What a panicking thread left is whole.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    pub fn get(&self) -> Arc<Rules> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -15,6 +15,7 @@ pub mod http;
 pub mod logzio;
 pub mod memory;
 mod post;
+pub mod routed;
 
 /// What the endpoint said of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -126,14 +126,20 @@ pub enum Metric {
     /// Failures with which nothing can succeed until a person acts.
     FatalErrors,
     RecordsDelivered,
+    /// Records that rules left out.
+    RecordsFiltered,
     RecordsQuarantined,
+    /// Objects that were carried though no rule matches, where there are rules.
+    ObjectsUnmatched,
+    /// Rules that were found broken or out of reach; earlier ones stay in force.
+    RulesBroken,
     /// Bytes of request bodies as sent.
     BodyBytes,
     Requests,
 }
 
 impl Metric {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Listed,
         Self::Missing,
         Self::Requeued,
@@ -143,7 +149,10 @@ impl Metric {
         Self::Quarantined,
         Self::FatalErrors,
         Self::RecordsDelivered,
+        Self::RecordsFiltered,
         Self::RecordsQuarantined,
+        Self::ObjectsUnmatched,
+        Self::RulesBroken,
         Self::BodyBytes,
         Self::Requests,
     ];
@@ -159,7 +168,10 @@ impl Metric {
             Self::Quarantined => "Quarantined",
             Self::FatalErrors => "FatalErrors",
             Self::RecordsDelivered => "RecordsDelivered",
+            Self::RecordsFiltered => "RecordsFiltered",
             Self::RecordsQuarantined => "RecordsQuarantined",
+            Self::ObjectsUnmatched => "ObjectsUnmatched",
+            Self::RulesBroken => "RulesBroken",
             Self::BodyBytes => "BodyBytes",
             Self::Requests => "Requests",
         }
@@ -178,6 +190,9 @@ impl Metric {
             | Self::Quarantined
             | Self::FatalErrors
             | Self::RecordsDelivered
+            | Self::RecordsFiltered
+            | Self::ObjectsUnmatched
+            | Self::RulesBroken
             | Self::RecordsQuarantined
             | Self::Requests => "Count",
         }

@@ -30,7 +30,7 @@ pub async fn run() -> Outcome<Value> {
     let aws = function::aws(&settings.config, &tls).await?;
     done("AWS configuration");
     let token = settings.endpoint.token.as_ref();
-    let token = token.map(|place| ConfiguredToken::new(place, &aws));
+    let token = token.map(|place| ConfiguredToken::new(place, aws.config()));
     let sink = EndpointSink::new(http, &settings.endpoint, token.transpose()?);
     done("sink");
     let store = aws.source_store();

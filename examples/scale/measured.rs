@@ -16,6 +16,7 @@ use bucket_brigade::ledger::dynamodb::DynamoLedger;
 use bucket_brigade::ledger::sqlite::SqliteLedger;
 use bucket_brigade::queue::memory::MemoryQueue;
 use bucket_brigade::reconcile::{ReconcileBounds, Reconciler, WINDOW_DEFAULT};
+use bucket_brigade::rules::RulesInForce;
 use bucket_brigade::store::s3::S3Store;
 use bucket_brigade::tls;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,7 @@ async fn pass_over<L: Ledger>(store: S3Store, ledger: L) -> Outcome<Measured> {
             since: Some(SystemClock.now().minus(WINDOW_DEFAULT)),
             retention: config.retention,
         },
+        rules: RulesInForce::default(),
     };
     let watched = WatchedPrefix::parse(&format!("s3://{BUCKET}/{PREFIX}"))?;
     let begin = SystemClock.now();

@@ -10,6 +10,7 @@ use bucket_brigade::function::{self, StartError};
 use bucket_brigade::ledger::dynamodb::DynamoLedger;
 use bucket_brigade::queue::sqs::SqsQueue;
 use bucket_brigade::reconcile::{ReconcileBounds, Reconciler, WINDOW_DEFAULT};
+use bucket_brigade::rules::RulesInForce;
 use bucket_brigade::telemetry::{Metrics, start_logging};
 use bucket_brigade::tls;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -40,8 +41,10 @@ async fn run() -> Result<(), StartError> {
             since: config.since,
             retention: config.retention,
         },
+        rules: RulesInForce::default(),
     });
     let metrics = Arc::new(Metrics::new(&config.metrics_service));
+    let rulebook = Arc::new(function::rulebook(config, &aws, None)?);
     let settings = Arc::new(settings);
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let (reconciler, metrics, settings) = (
@@ -49,7 +52,10 @@ async fn run() -> Result<(), StartError> {
             Arc::clone(&metrics),
             Arc::clone(&settings),
         );
+        let rulebook = Arc::clone(&rulebook);
         async move {
+            // Without rules it finds too much, which ingest then leaves out.
+            let _ = function::look_at_rules(&rulebook, &reconciler.rules, &metrics).await;
             let request = match Trigger::parse(event.payload.get().as_bytes()) {
                 Ok(Trigger::Reconcile(request)) => request,
                 Ok(_) => {

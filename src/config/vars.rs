@@ -84,6 +84,14 @@ vars! {
         "Where objects and records go that can never succeed; never under a watched prefix.";
     ADD_SOURCE_FIELD: Some("false"), "`true` or `false`", None, Template, Whole,
         "Whether each record gets a field `s3_object_key` with `bucket/key`.";
+    ADD_TIMESTAMP: Some("auto"), "`auto`, `true` or `false`", None, Template, Whole,
+        "Whether records get `@timestamp` from where their [source](docs/formats.md) has the time: all, none, or those that are written anew for another reason; without it they count as of when they arrive.";
+    RULES: None, "YAML", None, Person, Never,
+        "The [rules](docs/rules.md) themselves, which say what goes where, as what, and what is left out.";
+    RULES_URL: None, "`s3://bucket/key`", None, Template, Whole,
+        "The rules as an object, which is read again when it changes; `brigade` takes a path as well.";
+    RULES_REFRESH_MS: Some("60000"), "ms", Some((0, DAY_MS)), Template, Whole,
+        "After how long a process looks whether the rules have changed.";
     SOURCE_ROLE_ARN: None, "ARN", None, Template, Whole,
         "The role to assume for reading the source bucket.";
     SOURCE_EXTERNAL_ID: None, "text", None, Template, Whole,

@@ -44,6 +44,8 @@ enum Time {
     Brackets(&'static str, TimeFormat),
 }
 
+impl Eq for Preset {}
+
 impl PartialEq for Preset {
     /// There is one of each name.
     fn eq(&self, other: &Self) -> bool {

@@ -173,17 +173,18 @@ impl EndpointArgs {
         self.to.as_deref() == Some("stdout")
     }
 
-    /// The destination and what its kind asks of records.
+    /// The destination, its kind, and the type of all records, if there is one.
     pub fn destination(
         &self,
         tls: &rustls::ClientConfig,
-    ) -> Result<(Destination, EndpointKind), ToolError> {
+    ) -> Result<(Destination, EndpointKind, Option<String>), ToolError> {
         if self.is_stdout() {
             let kind = match self.kind {
                 None | Some(Kind::Logzio) => EndpointKind::Logzio,
                 Some(Kind::Http) => EndpointKind::Http,
             };
-            return Ok((Destination::new(Way::Stdout(StdoutSink)), kind));
+            let destination = Destination::new(Way::Stdout(StdoutSink));
+            return Ok((destination, kind, self.log_type.clone()));
         }
         let (token, given) = self.token()?;
         let endpoint = Endpoint::parse(|name| match name {
@@ -200,7 +201,8 @@ impl EndpointArgs {
         let client = tls::http_client(tls).map_err(ToolError::failed)?;
         let sink = EndpointSink::new(client, &endpoint, given);
         let sink = sink.ok_or_else(|| ToolError::usage(NO_TOKEN))?;
-        Ok((Destination::new(Way::Endpoint(sink)), endpoint.kind))
+        let destination = Destination::new(Way::Endpoint(sink));
+        Ok((destination, endpoint.kind, endpoint.log_type))
     }
 
     fn token(&self) -> Result<(Option<Token>, Option<GivenToken>), ToolError> {

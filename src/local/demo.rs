@@ -46,6 +46,7 @@ use crate::quarantine::S3Place;
 use crate::quarantine::s3::S3Quarantine;
 use crate::queue::memory::MemoryQueue;
 use crate::reconcile::{PassReport, ReconcileBounds, Reconciler};
+use crate::rules::RulesInForce;
 use crate::sink::endpoint::EndpointSink;
 use crate::store::s3::S3Store;
 use crate::tls;
@@ -58,6 +59,8 @@ mod producer;
 
 pub use self::outcome::Outcome;
 
+/// The type of all records.
+const LOG_TYPE: &str = "brigade-demo";
 const LOGS: &str = "brigade-demo-logs";
 const QUARANTINE: &str = "brigade-demo-quarantine";
 const REGION: &str = "eu-central-1";
@@ -236,7 +239,7 @@ impl Stage {
             random,
         };
         let config = Config::parse(|_| None).map_err(ToolError::failed)?;
-        let mut bounds = function::bounds(&config, EndpointKind::Logzio);
+        let mut bounds = function::bounds(&config, EndpointKind::Logzio, Some(LOG_TYPE));
         bounds.lease = LEASE;
         bounds.limits.batch_bytes_max = BATCH_BYTES_MAX;
         bounds.limits.record_bytes_max = BATCH_BYTES_MAX;
@@ -395,6 +398,7 @@ impl Stage {
                 since: Some(now.minus(WINDOW)),
                 retention: 2 * WINDOW,
             },
+            rules: RulesInForce::default(),
         };
         let report = reconciler
             .pass(&watched, WINDOW, now.plus(PATIENCE))
@@ -474,7 +478,7 @@ fn destination(
         url: listener.url().clone(),
         kind: EndpointKind::Logzio,
         token: Some(TokenPlace::Given(token.clone())),
-        log_type: Some("brigade-demo".to_owned()),
+        log_type: Some(LOG_TYPE.to_owned()),
     };
     let client = tls::http_client(tls).map_err(ToolError::failed)?;
     let given = GivenToken::Fixed(FixedToken(token));

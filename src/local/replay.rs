@@ -110,16 +110,17 @@ pub async fn replay(args: &ReplayArgs, stop: Stop) -> Result<Outcome, ToolError>
         }
         (QuarantinePlace::S3(_), Err(error)) => return Err(ToolError::usage(error)),
     };
-    let (destination, kind) = match args.dry_run {
+    let (destination, kind, log_type) = match args.dry_run {
         true => (
             Destination::new(Way::Stdout(StdoutSink)),
             EndpointKind::Logzio,
+            None,
         ),
         false => args.endpoint.destination(&tls)?,
     };
     let config = args.pace.config(kind, None)?;
-    let mut bounds = function::bounds(&config, kind);
-    bounds.add_source_field |= args.endpoint.add_source_field;
+    let mut bounds = function::bounds(&config, kind, log_type.as_deref());
+    bounds.plan.add_source_field |= args.endpoint.add_source_field;
     bounds.lease = LEASE;
     let request = ReplayRequest {
         under: under.to_owned(),

@@ -45,7 +45,7 @@ pub struct ShipArgs {
 /// not go on; an error says that it did not begin.
 pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError> {
     let tls = tls_config()?;
-    let (destination, kind) = args.endpoint.destination(&tls)?;
+    let (destination, kind, log_type) = args.endpoint.destination(&tls)?;
     let (source, bucket, prefix, keep) = match args.from.strip_prefix("s3://") {
         Some(place) => {
             let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
@@ -69,8 +69,8 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
         }
     };
     let config = args.work.pace.config(kind, None)?;
-    let mut bounds = function::bounds(&config, kind);
-    bounds.add_source_field |= args.endpoint.add_source_field;
+    let mut bounds = function::bounds(&config, kind, log_type.as_deref());
+    bounds.plan.add_source_field |= args.endpoint.add_source_field;
     let mut crew_bounds = args.work.pace.crew();
     if args.endpoint.is_stdout() {
         // One after the other, so that records come out in the order in which they stand.

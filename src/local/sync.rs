@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -111,14 +112,14 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
         ));
     }
     let tls = tls_config()?;
-    let (destination, kind) = args.endpoint.destination(&tls)?;
+    let (destination, kind, log_type) = args.endpoint.destination(&tls)?;
     let config = args.work.pace.config(kind, args.since.as_deref())?;
     let aws = args.store.aws(&tls).await?;
     let keep = args.work.keep(Some(&aws), Some(&watched))?;
     let ledger = SqliteLedger::open(&args.ledger).map_err(ToolError::usage)?;
 
-    let mut bounds = function::bounds(&config, kind);
-    bounds.add_source_field |= args.endpoint.add_source_field;
+    let mut bounds = function::bounds(&config, kind, log_type.as_deref());
+    bounds.plan.add_source_field |= args.endpoint.add_source_field;
     bounds.lease = LEASE;
     bounds.retention = RETENTION;
     let progress = Progress::new(args.work.pace.json, destination.meter());
@@ -202,6 +203,8 @@ impl Run<'_> {
         let ports = self.crew.ports();
         let now = ports.clock.now();
         let eligible = Eligible {
+            // What they leave out is skipped and shown.
+            rules: Arc::default(),
             from: match (self.since, self.watched.is_dated()) {
                 (Some(since), false) => since,
                 // What stands under a date belongs to it, whatever its LastModified says.

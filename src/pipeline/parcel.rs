@@ -106,7 +106,10 @@ pub(super) async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>
     account.plain_bytes = delivered.plain_bytes;
     carried.failure = match &delivered.unfinished {
         Some(Unfinished::Retry { reason: None, .. }) if sharing.is_refused() => Some(refused_all()),
-        other => other.as_ref().map(unfinished),
+        other => other.as_ref().map(|unfinished| {
+            let is_of_rule = sent.body.route.endpoint.is_some();
+            failure_of(unfinished, is_of_rule)
+        }),
     };
     let refused = keep_refused(pipeline, content, &batch, &sent);
     match pipeline.keep_in_time(deadline, refused).await {
@@ -247,7 +250,8 @@ async fn keep<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     Ok(())
 }
 
-fn unfinished(unfinished: &Unfinished) -> Failure {
+/// `is_of_rule` says that the endpoint is one that a rule names: others have nothing to do with it.
+fn failure_of(unfinished: &Unfinished, is_of_rule: bool) -> Failure {
     match unfinished {
         Unfinished::Retry { reason, after } => Failure {
             after: *after,
@@ -256,6 +260,9 @@ fn unfinished(unfinished: &Unfinished) -> Failure {
                 None => Failure::new(FailureKind::OutOfTime, "no time was left for the request"),
             }
         },
+        Unfinished::Fatal { reason } if is_of_rule => {
+            Failure::new(FailureKind::EndpointOfRuleRefused, reason)
+        }
         Unfinished::Fatal { reason } => Failure::new(FailureKind::EndpointRefused, reason),
     }
 }

@@ -226,8 +226,9 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Courier<S, K, L, Q, 
         }
     }
 
-    fn note(&self, delivered: &Delivered) {
-        if let Some(Unfinished::Fatal { .. }) = delivered.unfinished {
+    /// `is_of_rule` says that the endpoint is one that a rule names: what it refuses others may take.
+    fn note(&self, delivered: &Delivered, is_of_rule: bool) {
+        if let (Some(Unfinished::Fatal { .. }), false) = (&delivered.unfinished, is_of_rule) {
             self.refused.send_replace(true);
         }
     }
@@ -237,10 +238,11 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Deliver for Courier<
     fn alone(&self, body: Body, begun: Tries, until: Instant) -> BoxFuture<'_, Delivered> {
         let (sink, random) = (&self.pipeline.ports.sink, self.pipeline.ports.random);
         let (turns, limits) = (self.turns(), self.limits(until));
+        let is_of_rule = body.route.endpoint.is_some();
         async move {
             let stop = self.stopped();
             let delivered = deliver_in_turn(turns, stop, sink, body, begun, limits, random).await;
-            self.note(&delivered);
+            self.note(&delivered, is_of_rule);
             delivered
         }
         .boxed()
@@ -249,11 +251,12 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Deliver for Courier<
     fn shared(&self, body: Body, begun: Tries, until: Instant) -> BoxFuture<'_, SharedDelivered> {
         let (sink, random) = (&self.pipeline.ports.sink, self.pipeline.ports.random);
         let (turns, limits) = (self.turns(), self.limits(until));
+        let is_of_rule = body.route.endpoint.is_some();
         async move {
             let stop = self.stopped();
             let delivered = deliver_shared(turns, stop, sink, body, begun, limits, random).await;
             if let SharedDelivered::Ended(delivered) = &delivered {
-                self.note(delivered);
+                self.note(delivered, is_of_rule);
             }
             delivered
         }

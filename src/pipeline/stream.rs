@@ -23,10 +23,9 @@ use crate::failure::{Failure, FailureKind};
 use crate::fetch::{Parts, Source};
 use crate::ledger::{Lease, Ledger, LedgerError};
 use crate::object::ObjectId;
+use crate::plan::Plan;
 use crate::quarantine::Quarantine;
 use crate::restore::RestorePoint;
-use crate::shape::spec::{ShapeSpec, SourceValue};
-use crate::shape::{ObjectFacts, SOURCE_FIELD, Shape};
 use crate::sink::Sink;
 use crate::store::Store;
 
@@ -113,7 +112,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
     /// as soon as all is assembled; the last batch may share a request, if it is small. On a failure,
     /// every request that was under way has been waited for (unless the lease is lost), and
     /// [`Stream::checkpoint`] says what was achieved.
-    pub async fn run(&mut self, seat: Seat, reading: Reading) -> Result<(), Failure> {
+    pub async fn run(&mut self, plan: Plan, seat: Seat, reading: Reading) -> Result<(), Failure> {
         let pipeline = self.pipeline;
         let content = self.lease.content.clone();
         let source = Source {
@@ -128,8 +127,8 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         let restore = self.restore.take();
         let start = restore.as_ref().map_or(0, |point| point.input_offset);
         let parts = Parts::new(source, start);
-        let (shape, checkpoint) = (self.shape(), self.window.checkpoint().clone());
-        let begin = move || assembler(&pipeline.bounds, &shape, &checkpoint, restore.as_ref());
+        let checkpoint = self.window.checkpoint().clone();
+        let begin = move || assembler(&pipeline.bounds, &plan, &checkpoint, restore.as_ref());
         let sharing = seat.sharing();
         let memory = (&pipeline.bodies, pipeline.bounds.body_bytes_in_flight_max);
         let mut input = Some(Input::new(parts, begin, memory, seat, reading));
@@ -236,25 +235,6 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         Ok(())
     }
 
-    /// The shape of this object's records.
-    fn shape(&self) -> Shape {
-        let bounds = &self.pipeline.bounds;
-        let shape = bounds.shape.clone();
-        if !bounds.add_source_field {
-            return shape;
-        }
-        let spec = ShapeSpec {
-            source: vec![(SourceValue::ObjectKey, SOURCE_FIELD.to_owned())],
-            ..ShapeSpec::default()
-        };
-        shape.editing(spec.for_object(&ObjectFacts {
-            bucket: &self.object.bucket,
-            key: &self.object.key,
-            etag: self.lease.content.etag.as_str(),
-            ..ObjectFacts::default()
-        }))
-    }
-
     fn time_left(&self) -> Duration {
         self.deadline.stop_at.since(self.pipeline.ports.clock.now())
     }
@@ -286,14 +266,14 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
 /// What goes on from the checkpoint.
 fn assembler(
     bounds: &Bounds,
-    shape: &Shape,
+    plan: &Plan,
     checkpoint: &Checkpoint,
     restore: Option<&RestorePoint>,
 ) -> Assembler {
-    let (limits, shape) = (bounds.limits, shape.clone());
+    let (limits, plan) = (bounds.limits, plan.clone());
     let assembler = match restore {
-        Some(point) => Assembler::restored(limits, shape, checkpoint, point),
-        None => Assembler::new(limits, shape, checkpoint),
+        Some(point) => Assembler::restored(limits, plan, checkpoint, point),
+        None => Assembler::new(limits, plan, checkpoint),
     };
     assembler
         .bounded(bounds.expansion_max)

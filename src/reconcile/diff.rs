@@ -1,15 +1,19 @@
 //! One page of a listing against its range of the ledger: a pure difference.
 
+use std::sync::Arc;
+
 use super::waiting::{Waiting, earliest};
 use crate::clock::Timestamp;
 use crate::ledger::{Row, State};
 use crate::object::ContentId;
-use crate::rules::not_a_log;
+use crate::rules::{Rules, not_a_log};
 use crate::store::Listed;
 
 /// Which objects a pass cares for, by the time at which they were written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Eligible {
+    /// Not those that these leave out.
+    pub rules: Arc<Rules>,
     /// Not before this.
     pub from: Timestamp,
     /// Not after this: younger ones may still have a notification on its way.
@@ -17,9 +21,11 @@ pub struct Eligible {
 }
 
 impl Eligible {
-    /// Whether the ledger is to be asked about an object: it is a log, and not too old.
-    pub fn concerns(&self, object: &Listed) -> bool {
-        object.last_modified >= self.from && not_a_log(&object.key, Some(object.size)).is_none()
+    /// Whether the ledger is to be asked about an object: it is a log, not too old, and no rule leaves it out.
+    pub fn concerns(&self, bucket: &str, object: &Listed) -> bool {
+        object.last_modified >= self.from
+            && not_a_log(&object.key, Some(object.size)).is_none()
+            && !self.rules.skips(bucket, &object.key)
     }
 }
 
@@ -52,7 +58,7 @@ pub fn diff(
     let mut oldest_unsettled = None;
     let mut oldest_waiting: Option<Waiting> = None;
     for object in listed {
-        if !eligible.concerns(object) {
+        if !eligible.concerns(bucket, object) {
             continue;
         }
         while rows.get(at).is_some_and(|row| row.content.key < object.key) {
@@ -131,10 +137,13 @@ mod tests {
         diff.missing.iter().map(|content| &*content.key).collect()
     }
 
-    const ELIGIBLE: Eligible = Eligible {
-        from: Timestamp::from_secs(900_000),
-        until: Timestamp::from_secs(999_700),
-    };
+    fn eligible() -> Eligible {
+        Eligible {
+            rules: Arc::default(),
+            from: Timestamp::from_secs(900_000),
+            until: Timestamp::from_secs(999_700),
+        }
+    }
 
     #[test]
     fn what_no_row_takes_care_of_is_missing_oldest_first() {
@@ -157,7 +166,7 @@ mod tests {
             row("f", State::Queued { until: live }),
             row("g", State::Queued { until: lapsed }),
         ];
-        let diff = diff("b", &objects, &rows, &ELIGIBLE, NOW);
+        let diff = diff("b", &objects, &rows, &eligible(), NOW);
         assert_eq!(keys(&diff), ["g", "e", "a"]);
         assert_eq!(diff.oldest_unsettled, Some(Timestamp::from_secs(993_000)));
         let oldest = diff.oldest_waiting.expect("some wait");
@@ -168,13 +177,13 @@ mod tests {
     fn an_overwritten_object_is_missing_though_its_old_content_is_settled() {
         let mut other = row("a", State::Settled);
         other.content.etag = Etag::from("old");
-        let diff = diff("b", &[listed("a", 999_000)], &[other], &ELIGIBLE, NOW);
+        let diff = diff("b", &[listed("a", 999_000)], &[other], &eligible(), NOW);
         assert_eq!(keys(&diff), ["a"]);
     }
 
     #[test]
     fn young_objects_are_left_to_their_notifications_but_count_as_unsettled() {
-        let diff = diff("b", &[listed("a", 999_900)], &[], &ELIGIBLE, NOW);
+        let diff = diff("b", &[listed("a", 999_900)], &[], &eligible(), NOW);
         assert_eq!(keys(&diff), [""; 0]);
         assert_eq!(diff.oldest_unsettled, Some(Timestamp::from_secs(999_900)));
         assert_eq!(diff.oldest_waiting, None);
@@ -186,6 +195,6 @@ mod tests {
             listed("a", 800_000),
             listed("ownership-challenge.txt", 999_000),
         ];
-        assert_eq!(diff("b", &objects, &[], &ELIGIBLE, NOW), Diff::default());
+        assert_eq!(diff("b", &objects, &[], &eligible(), NOW), Diff::default());
     }
 }

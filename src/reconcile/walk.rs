@@ -151,7 +151,7 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
         // without a date are like that.
         let mut ours = objects
             .iter()
-            .filter(|object| run.eligible.concerns(object));
+            .filter(|object| run.eligible.concerns(bucket, object));
         let Some(first) = ours.next() else {
             return Ok(true);
         };

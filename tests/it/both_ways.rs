@@ -73,6 +73,7 @@ impl Case<'_> {
                     kept,
                     filtered,
                     restore,
+                    read_as,
                 } = batch.clone();
                 (
                     body.records,
@@ -83,7 +84,7 @@ impl Case<'_> {
                     end,
                     kept,
                     filtered,
-                    restore,
+                    (restore, read_as),
                 )
             };
             assert_eq!(facts(copied), facts(compressed), "batch {at}");

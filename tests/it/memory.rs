@@ -136,7 +136,7 @@ impl Quarantine for Nowhere {
 /// A world that keeps to these settings.
 fn world(sizes: Sizes, in_flight: InFlight) -> World {
     let mut world = World::new();
-    world.bounds.shape.json_only = false;
+    world.bounds.plan.shape.json_only = false;
     world.bounds.part_bytes = sizes.part_bytes;
     world.bounds.limits.batch_bytes_max = sizes.batch_bytes_max as usize;
     world.bounds.limits.record_bytes_max = sizes.record_bytes_max as usize;
@@ -249,7 +249,7 @@ async fn small_objects_side_by_side_take_no_more_than_large_ones() {
     for kind in &kinds {
         for add_source_field in [false, true] {
             let mut world = world(sizes, in_flight);
-            world.bounds.add_source_field = add_source_field;
+            world.bounds.plan.add_source_field = add_source_field;
             let objects = vec![kind.clone(); 6];
             let most = most_held_by(&world, &objects, Takes::Everything).await;
             println!("{} bytes each: {most} held, at most {bound}", kind.len());
@@ -274,7 +274,7 @@ async fn b4_a_bomb_is_stopped_and_takes_no_more_memory() {
     let bound = SIZES.working_bytes_max(&in_flight);
     for is_one_line in [false, true] {
         let mut world = world(SIZES, in_flight);
-        world.bounds.shape.json_only = false;
+        world.bounds.plan.shape.json_only = false;
         world.bounds.expansion_max.ratio = 60;
         let line = match is_one_line {
             true => vec![b'a'; 1 << 16],

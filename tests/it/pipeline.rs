@@ -454,7 +454,7 @@ async fn accounts_rows_and_quarantine_are_the_same_by_either_way_of_filling_a_bo
         world.bounds.limits.pass_through = pass_through;
         world.bounds.limits.batch_bytes_max = 300_000;
         world.bounds.limits.record_bytes_max = 5_000;
-        world.bounds.shape.field_chars_max = Some(200);
+        world.bounds.plan.shape.field_chars_max = Some(200);
         world.bounds.part_bytes = 20_000;
         let mut large = records(30_000);
         large[777] = b"no JSON at all".to_vec();
@@ -553,7 +553,7 @@ async fn a_quarantine_that_is_away_for_a_moment_sends_nothing_again() {
 #[tokio::test(start_paused = true)]
 async fn b6_a_line_over_the_limit_is_cut_with_a_marker_its_original_kept_and_the_rest_goes_on() {
     let mut world = World::new();
-    world.bounds.shape.field_chars_max = Some(100);
+    world.bounds.plan.shape.field_chars_max = Some(100);
     let records = [
         b"{\"a\":1}".to_vec(),
         vec![b'x'; 100_000],
@@ -579,7 +579,7 @@ async fn b6_a_line_over_the_limit_is_cut_with_a_marker_its_original_kept_and_the
 #[tokio::test(start_paused = true)]
 async fn b6_an_endpoint_of_whole_lines_gets_no_part_of_a_line_over_the_limit() {
     let mut world = World::new();
-    world.bounds.shape.json_only = false;
+    world.bounds.plan.shape.json_only = false;
     let records = [b"one".to_vec(), vec![b'x'; 100_000], b"two".to_vec()];
     let item = world.put("logs/a", lines(&records));
     let account = account(&world.ingest(&item).await);

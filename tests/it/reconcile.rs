@@ -13,6 +13,7 @@ use bucket_brigade::object::{ContentId, WorkItem};
 use bucket_brigade::queue::QueueError;
 use bucket_brigade::queue::memory::MemoryQueue;
 use bucket_brigade::reconcile::{PassReport, ReconcileBounds, Reconciler};
+use bucket_brigade::rules::RulesInForce;
 use bucket_brigade::store::memory::MemoryStore;
 use bucket_brigade::store::{Listed, ObjectMeta, Page, Store, StoreError};
 
@@ -41,6 +42,7 @@ pub fn reconciler() -> MemoryReconciler {
             since: None,
             retention: Duration::from_secs(30 * 86_400),
         },
+        rules: RulesInForce::default(),
     }
 }
 
@@ -337,6 +339,7 @@ async fn p7_a_store_that_lists_out_of_order_is_refused_and_not_trusted() {
         queue,
         clock,
         bounds,
+        rules: RulesInForce::default(),
     };
     let stop_at = reconciler.clock.now().plus(Duration::from_secs(60));
     let failure = reconciler
@@ -358,6 +361,7 @@ fn troubled(
         queue: Arc::clone(&world.0.queue),
         clock: world.0.clock,
         bounds: world.0.bounds.clone(),
+        rules: RulesInForce::default(),
     }
 }
 

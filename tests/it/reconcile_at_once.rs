@@ -11,6 +11,7 @@ use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::object::ContentId;
 use bucket_brigade::queue::memory::MemoryQueue;
 use bucket_brigade::reconcile::{PassReport, Reconciler};
+use bucket_brigade::rules::RulesInForce;
 use bucket_brigade::store::memory::MemoryStore;
 use bucket_brigade::telemetry::Metrics;
 use proptest::prelude::*;
@@ -38,6 +39,7 @@ fn troubled(world: &Fixture, trouble: Trouble, gauge: &Arc<Gauge>) -> TroubledRe
         queue: Troubled::gauged(&world.0.queue, trouble, gauge),
         clock: world.0.clock,
         bounds: world.0.bounds.clone(),
+        rules: RulesInForce::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::ledger::{Ledger, State};
 use bucket_brigade::object::{ContentId, WorkItem};
 use bucket_brigade::pipeline::{Bounds, Deadline, Ingested, Pipeline, Ports};
+use bucket_brigade::plan::PlanDefaults;
 use bucket_brigade::quarantine::Quarantine;
 use bucket_brigade::quarantine::memory::MemoryQuarantine;
 use bucket_brigade::shape::Shape;
@@ -193,11 +194,13 @@ pub fn bounds() -> Bounds {
             plain_bytes: 1 << 40,
             ratio: 900,
         },
-        shape: Shape {
-            json_only: true,
-            ..Shape::default()
+        plan: PlanDefaults {
+            shape: Shape {
+                json_only: true,
+                ..Shape::default()
+            },
+            ..PlanDefaults::default()
         },
-        add_source_field: false,
         part_bytes: 700,
         objects_in_flight_max: 4,
         small_objects_per_turn: 2,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bucket_brigade::assemble::Limits;
 use bucket_brigade::expansion::ExpansionMax;
 use bucket_brigade::pipeline::Bounds;
+use bucket_brigade::plan::PlanDefaults;
 use bucket_brigade::shape::Shape;
 
 use crate::check::{check, unfinished};
@@ -237,11 +238,13 @@ fn bounds() -> Bounds {
             plain_bytes: 1 << 40,
             ratio: 900,
         },
-        shape: Shape {
-            json_only: true,
-            ..Shape::default()
+        plan: PlanDefaults {
+            shape: Shape {
+                json_only: true,
+                ..Shape::default()
+            },
+            ..PlanDefaults::default()
         },
-        add_source_field: false,
         part_bytes: 4 << 20,
         objects_in_flight_max: 4,
         restore_interval_bytes: 64 << 20,

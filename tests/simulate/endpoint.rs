@@ -185,7 +185,8 @@ impl SimSink {
                 continue;
             };
             let written = &state.contents[content].records[record];
-            let is_plain = written.nature != Nature::Changed && !self.world.bounds.add_source_field;
+            let is_plain =
+                written.nature != Nature::Changed && !self.world.bounds.plan.add_source_field;
             if is_plain && written.bytes != line {
                 state.violate(
                     at,

@@ -14,6 +14,7 @@ use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::pipeline::{Deadline, Pipeline, Ports};
 use bucket_brigade::quarantine::memory::MemoryQuarantine;
 use bucket_brigade::reconcile::{ReconcileBounds, Reconciler};
+use bucket_brigade::rules::RulesInForce;
 use bucket_brigade::store::memory::MemoryStore;
 use bucket_brigade::telemetry::Metrics;
 use serde_json::json;
@@ -339,6 +340,7 @@ impl Platform {
             queue: self.queue(),
             clock,
             bounds: self.reconcile.clone(),
+            rules: RulesInForce::default(),
         };
         let stop_at = self.world.now().plus(Duration::from_secs(290));
         let metrics = Metrics::new("simulation");

@@ -10,6 +10,7 @@ use bucket_brigade::config::WatchedPrefix;
 use bucket_brigade::expansion::ExpansionMax;
 use bucket_brigade::ledger::memory::MemoryLedger;
 use bucket_brigade::pipeline::Bounds;
+use bucket_brigade::plan::PlanDefaults;
 use bucket_brigade::quarantine::memory::MemoryQuarantine;
 use bucket_brigade::reconcile::ReconcileBounds;
 use bucket_brigade::shape::Shape;
@@ -141,16 +142,19 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
             plain_bytes: 1 << 40,
             ratio: 900,
         },
-        shape: match is_logzio {
-            true => Shape {
-                json_only: true,
-                record_bytes_max: Some(500_000),
-                field_chars_max: Some(random.pick(&[400, 32_700])),
-                ..Shape::default()
+        plan: PlanDefaults {
+            shape: match is_logzio {
+                true => Shape {
+                    json_only: true,
+                    record_bytes_max: Some(500_000),
+                    field_chars_max: Some(random.pick(&[400, 32_700])),
+                    ..Shape::default()
+                },
+                false => Shape::default(),
             },
-            false => Shape::default(),
+            add_source_field: random.chance(0.2),
+            ..PlanDefaults::default()
         },
-        add_source_field: random.chance(0.2),
         part_bytes: random
             .pick(&[150, 700, 3_000, 40_000])
             .max(batch_bytes_max as u64 / 30),
