@@ -151,7 +151,7 @@ vars! {
     AWS_ENDPOINT_URL: None, "URL", None, Platform, Whole,
         "An S3-compatible store or a local AWS instead of AWS itself; S3 is then addressed by path.";
     AWS_REGION: None, "name", None, Platform, Whole,
-        "The AWS region; read by the AWS SDK, as are its credentials and `AWS_PROFILE`.";
+        "The AWS region; read by the AWS SDK too, as are its credentials and `AWS_PROFILE`.";
     AWS_LAMBDA_FUNCTION_MEMORY_SIZE: None, "MB", Some((1, MIB)), Platform, Whole,
         "The function's memory, which Lambda tells it; without it what depends on it is as with 256.";
     AWS_LAMBDA_LOG_FORMAT: None, "`JSON` or `Text`", None, Platform, Whole,

@@ -187,11 +187,11 @@ fn load_balancer_log(written: &Written, numbers: &mut Numbers) -> Produced {
         at.strftime("%Y%m%dT%H%M"),
         numbers.next() as u32
     );
-    let records = lines.iter().map(|line| as_message(line)).collect();
-    written.object(key, Upload::Put, &lines, records)
+    let records = lines.iter().map(|line| as_message(line, written.start));
+    written.object(key, Upload::Put, &lines, records.collect())
 }
 
-/// VPC flow logs: text, the names of the fields in the first line.
+/// VPC flow logs: text, the names of the fields in the first line, which is no record.
 fn flow_log(written: &Written, numbers: &mut Numbers) -> Produced {
     let header = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end \
                   action log-status";
@@ -218,13 +218,16 @@ fn flow_log(written: &Written, numbers: &mut Numbers) -> Produced {
         at.strftime("%Y%m%dT%H%M"),
         written.index
     );
-    let records = lines.iter().map(|line| as_message(line)).collect();
-    written.object(key, Upload::Put, &lines, records)
+    let start = Timestamp::from_ms(start * 1_000);
+    let records = lines.iter().skip(1).map(|line| as_message(line, start));
+    written.object(key, Upload::Put, &lines, records.collect())
 }
 
-/// A line of text as the endpoint sees it.
-fn as_message(line: &str) -> RecordId {
-    RecordId::of(json!({ "message": line }).to_string().as_bytes())
+/// A line of text as the endpoint sees it, with the time that stands in it.
+fn as_message(line: &str, time: Timestamp) -> RecordId {
+    let time = civil(time).strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+    let record = format!("{{\"@timestamp\":\"{time}\",\"message\":{}}}", json!(line));
+    RecordId::of(record.as_bytes())
 }
 
 /// A request as Logpush describes it, about a kilobyte; `broken` forgets to escape a quote.
