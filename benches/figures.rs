@@ -51,6 +51,8 @@ pub enum Workload {
     VpcText,
     /// Every line as `{"message": …}`.
     VpcMessage,
+    /// One document, whose events leave one by one.
+    CloudTrail,
     Small,
     TwoGigabytes,
     FiveGigabytes,

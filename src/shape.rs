@@ -140,7 +140,9 @@ impl Shape {
         is_text: bool,
         scratch: &'a mut Scratch,
     ) -> Shaped<'a> {
-        if self.edits.is_quiet() && self.is_ordinary(record, is_text) {
+        // What is no line of the object is written anew in any case.
+        let is_as_it_was = record.form == Form::Line || !self.edits.times_any();
+        if is_as_it_was && self.edits.is_quiet() && self.is_ordinary(record, is_text) {
             return Shaped::Unchanged(record.bytes);
         }
         if let Form::Event(group) = record.form
@@ -271,7 +273,8 @@ impl Shape {
             (body, is_edited) = (redacted, true);
         }
         is_edited |= edits.has_members_for(looked);
-        let new_time = edits.time_of(base.bytes, is_edited, looked);
+        let is_rewritten = is_edited || record.form != Form::Line;
+        let new_time = edits.time_of(base.bytes, is_rewritten, looked);
         if new_time.is_some_and(|new| new.replaces)
             && Drops::member(TIMESTAMP_FIELD).leave_out(body, ranges, retimed)
         {

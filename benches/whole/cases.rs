@@ -34,7 +34,11 @@ pub fn all(world: &World, extent: Extent) -> Vec<Case> {
         world,
         cases: Vec::new(),
     };
-    for workload in [Workload::Cloudflare, Workload::VpcText] {
+    for workload in [
+        Workload::Cloudflare,
+        Workload::VpcText,
+        Workload::CloudTrail,
+    ] {
         cases.add(extent.rounds, Design::Inflate, workload, |_| {});
     }
     for workload in LARGE {
@@ -57,6 +61,15 @@ pub fn all(world: &World, extent: Extent) -> Vec<Case> {
             });
         }
     }
+    // The usual design has no answer to a document on one line.
+    cases.add(
+        extent.rounds,
+        Design::Brigade,
+        Workload::CloudTrail,
+        |run| {
+            run.in_flight = Some(4);
+        },
+    );
     for https in [false, true] {
         cases.add(extent.rounds, Design::Brigade, Workload::Small, |run| {
             run.in_flight = Some(4);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::cloudflare;
+use crate::{cloudflare, cloudtrail};
 
 /// The level at which producers write: the default of gzip and zlib.
 const LEVEL: Compression = Compression::new(6);
@@ -35,6 +35,28 @@ impl Log {
 pub fn cloudflare(plain_bytes: u64) -> Log {
     let mut records = cloudflare::Records::default();
     gzipped(plain_bytes, |line| records.next(line))
+}
+
+/// One document as CloudTrail writes it, all of it on one line: one gzip member.
+pub fn cloudtrail(plain_bytes: u64) -> Log {
+    let mut gzip = GzEncoder::new(Vec::new(), LEVEL);
+    let mut write = |text: &str| {
+        gzip.write_all(text.as_bytes())
+            .expect("memory takes every byte");
+        text.len() as u64
+    };
+    let (mut events, mut event) = (cloudtrail::Events::default(), String::new());
+    let mut written = write(cloudtrail::OPENING);
+    while written < plain_bytes {
+        events.next(&mut event);
+        written += write(&event);
+    }
+    written += write(cloudtrail::CLOSING);
+    Log {
+        object: gzip.finish().expect("memory takes every byte").into(),
+        plain_bytes: written,
+        records: events.count,
+    }
 }
 
 /// `count` objects of so many plain bytes each, one going on where the other ends.
@@ -75,6 +97,9 @@ fn gzipped(plain_bytes: u64, mut next: impl FnMut(&mut String)) -> Log {
 /// is what real ones come to.
 const INTERFACES: u64 = 80;
 
+/// The first line of an object, which is none of its records.
+pub const FLOW_HEADER: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status\n";
+
 fn address_of(interface: u64) -> String {
     format!("10.0.{}.{}", interface * 7 % 256, interface * 13 % 256)
 }
@@ -93,7 +118,7 @@ impl Flows {
     fn next(&mut self, line: &mut String) {
         line.clear();
         if self.count == 0 {
-            line.push_str("version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status\n");
+            line.push_str(FLOW_HEADER);
             self.count = 1;
             return;
         }

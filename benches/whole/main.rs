@@ -8,6 +8,9 @@ mod cases;
 #[path = "../../tests/it/cloudflare.rs"]
 #[expect(dead_code, reason = "tests ask for whole objects")]
 mod cloudflare;
+#[path = "../../tests/it/cloudtrail.rs"]
+#[expect(dead_code, reason = "tests ask for whole objects")]
+mod cloudtrail;
 mod endpoint;
 #[path = "../figures.rs"]
 mod figures;

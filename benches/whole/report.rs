@@ -27,6 +27,7 @@ pub fn workload(workload: Workload) -> &'static str {
         Workload::CloudflareSource => "Cloudflare NDJSON, source field added",
         Workload::VpcText => "VPC flow text to `http`",
         Workload::VpcMessage => "VPC flow text to `logzio`",
+        Workload::CloudTrail => "CloudTrail document to `logzio`",
         Workload::Small => "100 objects of 100 KB",
         Workload::TwoGigabytes => "2 GB",
         Workload::FiveGigabytes => "5 GB",
@@ -60,6 +61,7 @@ pub fn markdown(figures: &Figures) -> String {
         Workload::CloudflareSource,
         Workload::VpcText,
         Workload::VpcMessage,
+        Workload::CloudTrail,
         Workload::Small,
     ] {
         add_workload(&mut text, figures, workload);
@@ -132,6 +134,7 @@ fn add_ratios(text: &mut String, figures: &Figures) {
             Workload::CloudflareSource,
             Workload::VpcText,
             Workload::VpcMessage,
+            Workload::CloudTrail,
             Workload::Small,
         ] {
             let ours = figures.find(|run| {
@@ -153,6 +156,7 @@ fn add_ratios(text: &mut String, figures: &Figures) {
             };
             let object = match kind {
                 Workload::Cloudflare | Workload::CloudflareSource => Workload::Cloudflare,
+                Workload::CloudTrail => Workload::CloudTrail,
                 _ => Workload::VpcText,
             };
             let inflate = match kind {

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bucket_brigade::object::{ContentId, Etag, WorkItem};
 use serde_json::{Value, json};
 
+use crate::cloudtrail;
 use crate::endpoint::{Content, Endpoint};
 use crate::figures::Workload;
 use crate::logs::{self, Log};
+use crate::measure::change;
 use crate::support::aws::Aws;
 use crate::support::aws::dynamodb::KeySchema;
 use crate::tls_front;
@@ -89,6 +91,11 @@ impl World {
                 Workload::VpcText,
                 "vpc.log.gz",
                 logs::vpc_flow(sizes.large_bytes),
+            ),
+            (
+                Workload::CloudTrail,
+                "cloudtrail.json.gz",
+                logs::cloudtrail(sizes.large_bytes),
             ),
             (Workload::TwoGigabytes, "two.log.gz", two),
             (Workload::FiveGigabytes, "five.log.gz", five),
@@ -204,16 +211,29 @@ impl World {
 }
 
 impl Carried {
-    /// What the endpoint should have been sent.
-    pub fn expected(&self, change: Change) -> Content {
-        let added = match change {
+    /// What the endpoint should have been sent: by ingest without what are no records, by a yardstick line by
+    /// line.
+    pub fn expected(&self, workload: Workload, is_ours: bool) -> Content {
+        let (records, plain_bytes) = match workload {
+            Workload::VpcText | Workload::VpcMessage if is_ours => (
+                self.records - 1,
+                self.plain_bytes - logs::FLOW_HEADER.len() as u64,
+            ),
+            // A line feed after each event, and commas between them no more.
+            Workload::CloudTrail => {
+                let around = cloudtrail::OPENING.len() + cloudtrail::CLOSING.len();
+                (self.records, self.plain_bytes + 1 - around as u64)
+            }
+            _ => (self.records, self.plain_bytes),
+        };
+        let added = match change(workload) {
             Change::Unchanged => 0,
             Change::Message => MESSAGE_BYTES,
             Change::Source => format!("\"s3_object_key\":\"{}\",", self.source()).len() as u64,
         };
         Content {
-            plain_bytes: self.plain_bytes + self.records * added,
-            records: self.records,
+            plain_bytes: plain_bytes + records * added,
+            records,
         }
     }
 

@@ -502,6 +502,11 @@ impl Edits {
         self.time.as_ref()?.source.as_ref()
     }
 
+    /// Whether some records get a time.
+    pub fn times_any(&self) -> bool {
+        self.time_source().is_some()
+    }
+
     /// Whether every record gets a time.
     fn always_times(&self) -> bool {
         let mut time = self.time.iter();

@@ -29,7 +29,8 @@ pub struct TimestampSpec {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimestampWhen {
-    /// In records that are written anew for another reason.
+    /// In records that are written anew for another reason: all but lines that leave as they stand in the
+    /// object.
     #[default]
     WhereRewritten,
     /// In every record.
