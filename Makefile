@@ -37,8 +37,9 @@ invoke: ## Run the function's binary on a sample event: make invoke EVENT=name (
 	@test -f "events/$(EVENT).json" || { echo "EVENT is one of:"; ls events | sed -n 's/\.json$$//p'; exit 2; }
 	EVENT="$(EVENT)" $(CARGO) test --locked --features local --test it -- --exact functions::every_sample_event_is_answered --nocapture
 
-large: ## Carry an object of 2 GB (plain) through the function, and see its memory
+large: ## Carry an object of 2 GB (plain), and a JSON document of 500 MB on one line, and see the memory
 	BRIGADE_TEST_PLAIN_BYTES=2147483648 $(CARGO) test --locked --features local --test it -- --nocapture functions::o11
+	BRIGADE_TEST_DOCUMENT_BYTES=500000000 $(CARGO) test --locked --features local --test it -- --nocapture large_document::
 
 resume: ## Stop an object of 1 GB (plain) at nine tenths, and see how much of it is read again
 	BRIGADE_TEST_PLAIN_BYTES=1073741824 $(CARGO) test --locked --features local --test it -- --nocapture resume::resuming
