@@ -24,6 +24,8 @@ mod cloudflare;
 #[expect(dead_code, reason = "tests use the rest")]
 #[path = "../tests/it/cloudtrail.rs"]
 mod cloudtrail;
+#[path = "assemble/shapes.rs"]
+mod shapes;
 
 const PLAIN_BYTES: usize = 200 << 20;
 const JSON_BYTES: usize = 100 << 20;
@@ -76,6 +78,9 @@ fn stages() {
         println!("{stage:<40} {speed:>7.0} MiB/s {ratio:>6.2} x inflate");
     }
     rows();
+    let mut plain = Vec::with_capacity(PLAIN_BYTES);
+    decode(&object, |piece| plain.extend_from_slice(piece));
+    shapes::run(&object, &plain);
 }
 
 /// Splitting delimited text, and making JSON of its rows; nothing is inflated.
