@@ -24,6 +24,8 @@ pub struct KeptRecord<'a> {
     /// Bytes of the record, of which `bytes` may hold only the first.
     pub length: u64,
     pub bytes: &'a [u8],
+    /// The Logz.io type with which it was sent, or would have been, if it had one of its own.
+    pub log_type: Option<&'a str>,
 }
 
 /// A line of an entry for records, as it is written and as it is read again.
@@ -37,6 +39,9 @@ pub struct RecordLine {
     pub offset: u64,
     /// Bytes of the whole record, of which fewer may be kept here.
     pub length: u64,
+    /// The Logz.io type with which it was sent, or would have been, if it had one of its own.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub log_type: Option<String>,
     /// The record, if it is UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
@@ -54,6 +59,7 @@ impl RecordLine {
             record: record.position.record,
             offset: record.position.offset,
             length: record.length,
+            log_type: record.log_type.map(str::to_owned),
             text: text.map(str::to_owned),
             hex: text.is_none().then(|| hex(record.bytes)),
         }
@@ -262,6 +268,7 @@ mod tests {
                 },
                 length: 100,
                 bytes,
+                log_type: None,
             };
             let (_, entry) = records_entry("records", &content(), &[kept.clone(), kept]);
             let lines: Vec<_> = entry.split_inclusive(|byte| *byte == b'\n').collect();

@@ -1,7 +1,8 @@
 //! How one object is read, and how its records leave: what settings and rules say of it, completed by what it
 //! turns out to be.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::format::{Container, Leaves, Preset, Recognised, preset, presets, recognise};
 use crate::object::ContentId;
@@ -57,7 +58,40 @@ pub struct PlanDefaults {
     pub region: Option<String>,
     /// What all objects are, unless rules say otherwise; by default what they look like.
     pub said: Option<Said>,
+    pub known: KnownRoutes,
 }
+
+/// Routes that are known beforehand, whatever rules say, by the keys of objects. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub struct KnownRoutes(Arc<Mutex<BTreeMap<String, Route>>>);
+
+impl KnownRoutes {
+    pub fn set(&self, key: &str, route: Route) {
+        self.change(|routes| routes.insert(key.to_owned(), route));
+    }
+
+    pub fn forget(&self, key: &str) {
+        self.change(|routes| routes.remove(key));
+    }
+
+    fn get(&self, key: &str) -> Option<Route> {
+        self.change(|routes| routes.get(key).cloned())
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Route>) -> T) -> T {
+        // No change leaves them half made.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl PartialEq for KnownRoutes {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || self.change(|ours| *ours == other.change(|theirs| theirs.clone()))
+    }
+}
+
+impl Eq for KnownRoutes {}
 
 /// What is to be done with an object.
 #[derive(Clone, Debug)]
@@ -106,14 +140,15 @@ impl PlanDefaults {
             None => self.shape.clone(),
         };
         let log_type = carry.log_type(captures).map(Arc::from);
+        let route = self.known.get(&content.key).unwrap_or_else(|| Route {
+            log_type: log_type.or_else(|| self.log_type.clone()),
+            endpoint: carry.destination.clone().map(Arc::new),
+        });
         Plan {
             key: content.key.clone(),
             said: carry.format.clone().or_else(|| self.said.clone()),
             leaves: carry.leaves,
-            route: Route {
-                log_type: log_type.or_else(|| self.log_type.clone()),
-                endpoint: carry.destination.clone().map(Arc::new),
-            },
+            route,
             shape: base.editing(self.spec(&carry.shape).for_object(&facts)),
         }
     }

@@ -28,8 +28,10 @@ use crate::format::presets;
 use crate::ledger::{Ledger, Reopened};
 use crate::object::{ContentId, WorkItem};
 use crate::pipeline::{Bounds, Deadline, Ingested, Pipeline, Ports, Round};
-use crate::plan::{PlanDefaults, Said};
+use crate::plan::{KnownRoutes, PlanDefaults, Said};
 use crate::quarantine::{Entries, Entry, QuarantineError};
+use crate::route::Route;
+use crate::rules::{Decision, Rules};
 use crate::shape::spec::TimestampWhen;
 use crate::sink::Sink;
 use crate::store::Store;
@@ -37,7 +39,7 @@ use crate::store::Store;
 mod entry;
 mod records;
 
-use entry::{RecordEntry, UNREADABLE};
+use entry::{Group, RecordEntry, UNREADABLE};
 use records::{Again, EntryStore, Loaded};
 
 /// Entries that are replayed at a time, so that their records share requests. Each is in memory whole, twice:
@@ -184,6 +186,9 @@ pub trait Carry: Send + Sync {
 pub struct Replayer<K, L, Q, C> {
     pipeline: Arc<Pipeline<EntryStore, K, L, Again<Q>, C>>,
     loaded: Loaded,
+    known: KnownRoutes,
+    /// Those that held when it was made.
+    rules: Arc<Rules>,
     ledger: L,
     quarantine: Q,
     clock: C,
@@ -212,12 +217,14 @@ where
     /// hold for each of the two.
     pub fn beside<S: Store>(pipeline: &Pipeline<S, K, L, Q, C>) -> Self {
         let (ports, loaded) = (pipeline.ports(), Loaded::default());
+        let known = KnownRoutes::default();
         let bounds = Bounds {
             // Records were taken out of their objects and shaped before they were refused.
             plan: PlanDefaults {
                 add_source_field: false,
                 timestamps: TimestampWhen::Never,
                 said: Some(Said::Preset(&presets::LINES)),
+                known: known.clone(),
                 ..pipeline.bounds().plan.clone()
             },
             ..pipeline.bounds().clone()
@@ -239,6 +246,24 @@ where
             clock: ports.clock.clone(),
             pipeline: Pipeline::new(beside, bounds),
             loaded,
+            known,
+            rules: pipeline.rules().get(),
+        }
+    }
+
+    /// Where records of a group go: as the type with which they were sent, and to the endpoint that the rules
+    /// give their object now.
+    fn route(&self, group: &Group) -> Route {
+        let source = &group.source;
+        let endpoint = match self.rules.of(&source.bucket, &source.key) {
+            Decision::Carry { carry, .. } | Decision::Unmatched(Some(carry)) => {
+                carry.destination.clone()
+            }
+            Decision::Skip { .. } | Decision::Unmatched(None) => None,
+        };
+        Route {
+            log_type: group.log_type.as_deref().map(Arc::from),
+            endpoint: endpoint.map(Arc::new),
         }
     }
 
@@ -440,6 +465,8 @@ where
                 (None, Some(_)) if run.request.dry_run => {}
                 (None, Some(_)) if visited.stop.is_some() => tally.leave(records, "not begun"),
                 (None, Some(group)) => {
+                    let key = group.content.key.clone();
+                    self.known.set(&key, self.route(&group));
                     let held = self.loaded.hold(group);
                     match self
                         .carry(run, &held.group.content, records, &mut tally)
@@ -461,6 +488,7 @@ where
                             visited.stop = Some(failure);
                         }
                     }
+                    self.known.forget(&key);
                 }
             }
             visited.reasons.push((reason.to_owned(), tally));

@@ -182,6 +182,7 @@ async fn keep_beside<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
                 position: kept.position,
                 length: kept.length,
                 bytes: &kept.bytes,
+                log_type: batch.body.route.log_type.as_deref(),
             })
             .collect();
         keep(pipeline, content, folder, &kept).await?;
@@ -228,6 +229,7 @@ async fn keep_refused<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
                 position,
                 length: bytes.len() as u64,
                 bytes,
+                log_type: sent.body.route.log_type.as_deref(),
             });
         }
     }

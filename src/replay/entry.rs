@@ -30,6 +30,10 @@ pub struct Group {
     /// The entry's name.
     pub entry: String,
     pub content: ContentId,
+    /// The object that they came from.
+    pub source: ContentId,
+    /// Their Logz.io type, if they have one of their own.
+    pub log_type: Option<String>,
     pub plain: Bytes,
     /// What each record of the object was kept as.
     pub lines: Vec<RecordLine>,
@@ -94,9 +98,12 @@ impl RecordEntry {
             etag: Etag::from(hex(&hash.finalize()[..16])),
             size: plain.len() as u64,
         };
-        (!lines.is_empty()).then(|| Group {
+        let first = lines.first()?;
+        Some(Group {
             entry: name.to_owned(),
             content,
+            source: first.source.clone(),
+            log_type: first.log_type.clone(),
             plain: plain.into(),
             lines,
         })
@@ -196,11 +203,32 @@ mod tests {
             },
             length: bytes.len() as u64,
             bytes,
+            log_type: None,
         }
     }
 
     fn object() -> ObjectId {
         ObjectId::new("q", "kept/records/b/h/000000000003.ndjson")
+    }
+
+    #[test]
+    fn records_are_replayed_as_the_type_with_which_they_were_sent() {
+        let record = KeptRecord {
+            log_type: Some("elb"),
+            ..kept("rejected", 3, b"{bad}")
+        };
+        let (name, text) = records_entry("records", &content(), &[record]);
+        let group = RecordEntry::parse(text).group(&name, &object(), "rejected");
+        let group = group.expect("a whole record");
+        assert_eq!(group.log_type.as_deref(), Some("elb"));
+        assert_eq!(group.source, content());
+        let (_, again) = group.again(&name, format!("{}\n", group.lines[0].to_line()).as_bytes());
+        let line = RecordLine::parse(again.trim_ascii()).expect("a line");
+        assert_eq!(
+            line.log_type.as_deref(),
+            Some("elb"),
+            "kept again as it was"
+        );
     }
 
     #[test]
