@@ -19,6 +19,9 @@ use crate::records::{
 mod head;
 pub mod presets;
 mod recognise;
+#[cfg(test)]
+mod tests;
+mod text;
 
 pub use presets::{PRESETS, Preset, preset};
 pub use recognise::{Recognised, recognise};

@@ -166,6 +166,21 @@ impl PlanDefaults {
     }
 }
 
+impl Reading {
+    /// The same, but the records are held otherwise than their source writes them by itself.
+    fn within(self, container: Container) -> Option<Self> {
+        let held = serde_json::to_string(&container).ok()?;
+        Some(Self {
+            container,
+            read_as: format!("{}{WITHIN}{held}", self.read_as).into(),
+            ..self
+        })
+    }
+}
+
+/// What stands between the name of a source and the container that its records are in.
+const WITHIN: char = ' ';
+
 /// How an object is read that was begun without a word of that.
 const LINES: &str = "lines";
 
@@ -196,6 +211,7 @@ impl Plan {
     pub fn told(&self, head: &[u8], is_all: bool) -> Option<Reading> {
         match recognise(&self.key, head, is_all) {
             Recognised::As(preset) => Some(self.of(preset, self.leaves)),
+            Recognised::Within(preset, container) => self.of(preset, self.leaves).within(container),
             Recognised::NeedsMore => None,
         }
     }
@@ -204,14 +220,22 @@ impl Plan {
     /// cannot be understood.
     pub fn resume(&self, read_as: Option<&str>) -> Option<Reading> {
         let text = read_as.unwrap_or(LINES);
-        let (name, leaves) = match text.rsplit_once(':') {
+        let (source, container) = match text.split_once(WITHIN) {
+            Some((source, container)) => (source, Some(container)),
+            None => (text, None),
+        };
+        let (name, leaves) = match source.rsplit_once(':') {
             Some((name, "raw")) => (name, Some(Leaves::Raw)),
             Some((name, "json")) => (name, Some(Leaves::Json)),
-            _ => (text, None),
+            _ => (source, None),
         };
-        match preset(name) {
-            Some(preset) => Some(self.of(preset, leaves)),
-            None => self.within(&serde_json::from_str(text).ok()?),
+        match (preset(name), container) {
+            (Some(preset), None) => Some(self.of(preset, leaves)),
+            (Some(preset), Some(container)) => {
+                let container = serde_json::from_str(container).ok()?;
+                self.of(preset, leaves).within(container)
+            }
+            (None, _) => self.within(&serde_json::from_str(text).ok()?),
         }
     }
 
@@ -283,6 +307,24 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_says_in_what_the_records_of_a_source_are_held() {
+        let plan = Plan::from(Shape::default());
+        let container = Container::Array {
+            fields: vec!["the events:json".to_owned()],
+        };
+        for leaves in [None, Some(Leaves::Json)] {
+            for preset in PRESETS {
+                let reading = plan.of(preset, leaves).within(container.clone());
+                let reading = reading.expect("written");
+                let again = plan.resume(Some(&reading.read_as)).expect("understood");
+                assert_eq!(again.container, container, "{}", preset.name);
+                assert_eq!(again.route, reading.route, "{}", preset.name);
+                assert_eq!(again.read_as, reading.read_as, "{}", preset.name);
+            }
+        }
+    }
+
+    #[test]
     fn an_object_that_was_begun_before_sources_were_told_goes_on_as_lines() {
         let reading = Plan::from(Shape::default()).resume(None).expect("lines");
         assert_eq!(reading.container, Container::Lines);
@@ -291,7 +333,14 @@ mod tests {
     #[test]
     fn what_nobody_wrote_is_not_understood() {
         let plan = Plan::from(Shape::default());
-        for text in ["", "cloudtrial", "alb:xml", "{\"array\":7}"] {
+        for text in [
+            "",
+            "cloudtrial",
+            "alb:xml",
+            "{\"array\":7}",
+            "alb \"line\"",
+            "cloudtrial \"lines\"",
+        ] {
             assert!(plan.resume(Some(text)).is_none(), "{text}");
         }
     }

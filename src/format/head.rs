@@ -1,117 +1,187 @@
 //! What the start of JSON text says without its end.
+//!
+//! Goes in: text that begins with an object. Comes out: its members, as far as they are here, and what follows it; or
+//! that it is no JSON. It is as strict as whoever splits the text later (see [`json::Members`](crate::records::json)),
+//! so that no text is taken for JSON that would be damaged as such.
 
-/// How far the first value goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum First {
-    /// Its end is not here.
-    Unfinished,
-    /// Nothing but white space follows it here.
-    Whole,
-    /// Something follows it.
-    Followed,
-}
+use crate::records::json::{members, value_end};
 
-/// The first value of JSON text that begins with an object.
+/// The object that some text begins with.
 #[derive(Debug)]
 pub struct JsonHead<'a> {
-    /// Names of its members, as they are written, and the byte with which the value begins.
-    members: Vec<(&'a [u8], Option<u8>)>,
-    pub first: First,
-    /// Whether it stands on several lines.
-    pub is_pretty: bool,
-    /// Whether the next value follows on the same line.
-    pub is_back_to_back: bool,
+    members: Vec<Member<'a>>,
+    /// As much of it as is here.
+    pub text: &'a [u8],
+    /// What follows it; `None` if its end is not here.
+    pub rest: Option<&'a [u8]>,
+}
+
+/// A member, as it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    pub name: &'a [u8],
+    /// As much of its value as is here.
+    pub value: &'a [u8],
 }
 
 /// Members that are looked at: no source has as many.
 const MEMBERS_MAX: usize = 1_000;
 
 impl<'a> JsonHead<'a> {
-    /// `text` begins with `{`. What is no JSON gives what it looks like: whoever splits it finds out.
-    pub fn of(text: &'a [u8]) -> Self {
-        let mut head = Self {
-            members: Vec::new(),
-            first: First::Unfinished,
-            is_pretty: false,
-            is_back_to_back: false,
-        };
-        let (mut depth, mut at) = (0_usize, 0);
-        let mut name: Option<&[u8]> = None;
-        let mut is_name = false;
-        while let Some(byte) = text.get(at) {
-            at += 1;
-            match byte {
-                b'"' => {
-                    let Some(end) = string_end(text, at) else {
-                        return head;
-                    };
-                    if depth == 1 && is_name {
-                        name = Some(&text[at..end]);
-                        is_name = false;
-                    }
-                    at = end + 1;
-                }
-                b':' if depth == 1 => head.push(name.take(), &text[at..]),
-                b'{' | b'[' => {
-                    depth += 1;
-                    is_name = depth == 1;
-                }
-                b',' if depth == 1 => is_name = true,
-                b'}' | b']' => {
-                    depth = depth.saturating_sub(1);
-                    if depth == 0 {
-                        head.note_rest(&text[at..]);
-                        return head;
+    /// None if `text` does not begin with an object, or with what cannot become one.
+    pub fn of(text: &'a [u8]) -> Option<Self> {
+        if text.first() != Some(&b'{') {
+            return None;
+        }
+        let end = value_end(text).ok()?;
+        let object = &text[..end.unwrap_or(text.len())];
+        let (mut found, mut seen) = (Vec::new(), 0);
+        for member in members(object) {
+            match member {
+                Ok(member) => {
+                    seen = member.end;
+                    if found.len() < MEMBERS_MAX {
+                        found.push(Member {
+                            name: member.name,
+                            value: member.value,
+                        });
                     }
                 }
-                b'\n' => head.is_pretty = true,
-                _ => {}
+                // It only goes on behind what is here.
+                Err(fault) if end.is_none() && fault.offset == object.len() as u64 => {}
+                Err(_) => return None,
             }
         }
-        head
-    }
-
-    fn push(&mut self, name: Option<&'a [u8]>, after: &[u8]) {
-        if let Some(name) = name
-            && self.members.len() < MEMBERS_MAX
-        {
-            let value = after.trim_ascii_start().first().copied();
-            self.members.push((name, value));
+        if end.is_none() && found.len() < MEMBERS_MAX {
+            found.extend(open_member(object, seen));
         }
+        Some(Self {
+            members: found,
+            text: object,
+            rest: end.map(|end| &text[end..]),
+        })
     }
 
-    fn note_rest(&mut self, rest: &[u8]) {
-        let next = rest.trim_ascii_start();
-        let between = &rest[..rest.len() - next.len()];
-        if next.is_empty() {
-            self.first = First::Whole;
-            return;
-        }
-        self.first = First::Followed;
-        self.is_back_to_back = !between.contains(&b'\n') && matches!(next[0], b'{' | b',');
+    pub fn members(&self) -> &[Member<'a>] {
+        &self.members
     }
 
-    /// Whether there is a member of that name.
+    /// What is here of the value of that member.
+    pub fn value(&self, name: &str) -> Option<&'a [u8]> {
+        let mut members = self.members.iter();
+        let member = members.find(|member| member.name == name.as_bytes())?;
+        Some(member.value)
+    }
+
     pub fn has(&self, name: &str) -> bool {
-        let mut members = self.members.iter();
-        members.any(|(its, _)| *its == name.as_bytes())
+        self.value(name).is_some()
     }
 
-    /// Whether there is a member of that name whose value is an array, or null.
+    /// Whether there is a member of that name that is an array, or null.
     pub fn holds_array(&self, name: &str) -> bool {
-        let mut members = self.members.iter();
-        members.any(|(its, value)| *its == name.as_bytes() && matches!(value, Some(b'[' | b'n')))
+        self.value(name)
+            .is_some_and(|value| matches!(value.first(), Some(b'[' | b'n')))
+    }
+
+    /// Whether it stands on several lines.
+    pub fn is_pretty(&self) -> bool {
+        memchr::memchr(b'\n', self.text).is_some()
     }
 }
 
-/// Where the string that begins at `start` ends.
-fn string_end(text: &[u8], start: usize) -> Option<usize> {
-    let mut at = start;
-    loop {
-        at += memchr::memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text[at] == b'"' {
-            return Some(at);
+impl<'a> Member<'a> {
+    /// The first element of an array of objects.
+    pub fn first_element(&self) -> Option<JsonHead<'a>> {
+        JsonHead::of(self.value.strip_prefix(b"[")?.trim_ascii_start())
+    }
+
+    /// Whether it is an array with nothing in it, or null.
+    pub fn is_empty(&self) -> bool {
+        match self.value.strip_prefix(b"[") {
+            Some(inside) => inside.trim_ascii_start().first() == Some(&b']'),
+            None => self.value == b"null",
         }
-        at += 2;
+    }
+}
+
+/// The member that begins behind the first `seen` bytes of an object and whose end is not here.
+fn open_member(object: &[u8], seen: usize) -> Option<Member<'_>> {
+    let before: &[u8] = if seen == 0 { b"{" } else { b"," };
+    let rest = object[seen..].trim_ascii_start().strip_prefix(before)?;
+    let rest = rest.trim_ascii_start();
+    let end = value_end(rest).ok()??;
+    let name = rest[..end].strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let value = rest[end..].trim_ascii_start().strip_prefix(b":")?;
+    Some(Member {
+        name,
+        value: value.trim_ascii_start(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<(String, String)> {
+        let owned = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let head = JsonHead::of(text.as_bytes()).expect("JSON so far");
+        let members = head.members().iter();
+        members
+            .map(|member| (owned(member.name), owned(member.value)))
+            .collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        expected.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn members_are_those_that_are_here() {
+        let text = "{\"a\": 1, \"b\" : [{\"c\":2}, {";
+        for (end, expected) in [
+            (text.len(), &[("a", "1"), ("b", "[{\"c\":2}, {")][..]),
+            (16, &[("a", "1"), ("b", "[")]),
+            (15, &[("a", "1"), ("b", "")]),
+            (13, &[("a", "1")]),
+            (12, &[("a", "1")]),
+            (8, &[("a", "1")]),
+            (5, &[("a", "")]),
+            (3, &[]),
+            (1, &[]),
+        ] {
+            assert_eq!(names(&text[..end]), pairs(expected), "{}", &text[..end]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_become_an_object_is_none() {
+        for text in [
+            "",
+            "[1]",
+            "{abc} is text",
+            "{\"a\"}",
+            "{\"a\":1,}",
+            "{\"a\":x",
+            "{'a': 1}",
+            "{\"a\":[1}",
+            "{\"a\":1 \"b\"",
+            "{2024-01-01} INFO",
+            "{\n  key = value",
+            "{\\",
+        ] {
+            assert!(JsonHead::of(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_follows_is_told_from_what_has_not_come() {
+        let head = JsonHead::of(b"{\"a\":{}} x").expect("JSON");
+        assert_eq!(
+            (head.text, head.rest),
+            (&b"{\"a\":{}}"[..], Some(&b" x"[..]))
+        );
+        let head = JsonHead::of(b"{\"a\":{}").expect("JSON");
+        assert_eq!((head.text, head.rest), (&b"{\"a\":{}"[..], None));
     }
 }

@@ -3,7 +3,7 @@
 //! Where a source's own document gives the path and the shape of its objects, it is named in `docs/formats.md`.
 
 use super::head::JsonHead;
-use super::recognise::words;
+use super::text::{self, Start, Told};
 use super::{Boundary, Container, Leaves};
 use crate::records::{Dialect, Header, Heading, RowFormat, tables};
 use crate::shape::spec::{FieldPath, TimeFormat, TimePlace, TimeSource};
@@ -22,22 +22,24 @@ pub struct Preset {
     pub leaves: Leaves,
     /// Parts of a key that only this source's keys have.
     keys: &'static [&'static str],
-    /// Members that each of its records has.
-    marks: &'static [&'static str],
-    /// Whether a line looks like one of its own.
-    is_line: Option<fn(&[u8]) -> bool>,
+    /// Members of its records: each record has all those of one of these lists.
+    marks: &'static [&'static [&'static str]],
+    /// Whether text is its own.
+    tells: Option<fn(&Start<'_>) -> Told>,
     raw: fn() -> Container,
     /// How its text becomes JSON.
     rows: Option<fn() -> Container>,
     time: Time,
 }
 
-/// Where a source writes the time of a record.
+/// Where a source writes the time of a record. Names of members have dots between those of objects within objects.
 #[derive(Debug)]
 enum Time {
     Unknown,
     /// The first of these members that a record has.
     Fields(&'static [&'static str], TimeFormat),
+    /// In these members together; nowhere in a line that leaves as it stands.
+    Together(&'static [&'static str], TimeFormat),
     /// So many words of a line from this one on; and as JSON in these members.
     Words(usize, usize, &'static [&'static str], TimeFormat),
     /// In brackets; and as JSON in this member.
@@ -59,19 +61,15 @@ impl Preset {
         self.keys.iter().any(|part| key.contains(part))
     }
 
-    pub(super) fn has_marks(&self) -> bool {
-        !self.marks.is_empty()
-    }
-
+    /// Whether an object is one of its records.
     pub(super) fn is_told_by(&self, head: &JsonHead<'_>) -> bool {
-        self.has_marks() && self.marks.iter().all(|name| head.has(name))
+        let mut lists = self.marks.iter();
+        lists.any(|marks| marks.iter().all(|name| head.has(name)))
     }
 
-    pub(super) fn is_line_of(&self, key: &str, line: &[u8]) -> bool {
-        match self.is_line {
-            Some(is_line) => is_line(line),
-            None => self.is_keyed(key),
-        }
+    /// Whether text is its own.
+    pub(super) fn tells(&self, start: &Start<'_>) -> Told {
+        self.tells.map_or(Told::No, |tells| tells(start))
     }
 
     /// How its objects hold records that are to leave in this way.
@@ -85,14 +83,15 @@ impl Preset {
     /// Where the time stands in a record that leaves in this way.
     pub fn time(&self, leaves: Leaves) -> Option<TimeSource> {
         let is_row = leaves == Leaves::Json && self.rows.is_some();
-        let path = |name: &&str| FieldPath(vec![(*name).to_owned()]);
+        let path = |name: &&str| FieldPath(name.split('.').map(str::to_owned).collect());
+        let paths = |names: &[&str]| names.iter().map(path).collect();
         let (place, format) = match &self.time {
             Time::Unknown => return None,
-            Time::Fields(names, format) => {
-                (TimePlace::AnyOf(names.iter().map(path).collect()), *format)
-            }
+            Time::Together(..) if leaves == Leaves::Raw && self.rows.is_some() => return None,
+            Time::Fields(names, format) => (TimePlace::AnyOf(paths(names)), *format),
+            Time::Together(names, format) => (TimePlace::Fields(paths(names)), *format),
             Time::Words(_, _, names, format) if is_row => {
-                (TimePlace::Fields(names.iter().map(path).collect()), *format)
+                (TimePlace::Fields(paths(names)), *format)
             }
             Time::Words(first, count, _, format) => (
                 TimePlace::Words {
@@ -113,11 +112,10 @@ impl Preset {
     fn row(&self) -> String {
         let form = match (self.leaves, (self.raw)()) {
             (Leaves::Json, _) => "a JSON object a row",
-            (Leaves::Raw, Container::Lines) if self.has_marks() || self.name == "ndjson" => {
-                "as it is"
-            }
+            (Leaves::Raw, Container::Lines) if self.tells.is_none() => "as it is",
             (Leaves::Raw, Container::Lines | Container::HeadedLines(_)) => "the line, in `message`",
             (Leaves::Raw, Container::Multiline { .. }) => "its lines together, in `message`",
+            (Leaves::Raw, Container::Subscription) => "each event, with the names of its log group",
             (Leaves::Raw, _) => "each JSON object by itself",
         };
         let on_request = match (self.leaves, self.rows) {
@@ -157,7 +155,7 @@ const ANY: Preset = Preset {
     leaves: Leaves::Raw,
     keys: &[],
     marks: &[],
-    is_line: None,
+    tells: None,
     raw: || Container::Lines,
     rows: None,
     time: Time::Unknown,
@@ -168,6 +166,7 @@ pub static LINES: Preset = Preset {
     source: "Any text",
     path: "any",
     told_by: "nothing else fits",
+    tells: Some(|_| Told::Yes),
     ..ANY
 };
 
@@ -175,7 +174,7 @@ pub static NDJSON: Preset = Preset {
     name: "ndjson",
     source: "Any JSON, an object a line",
     path: "any",
-    told_by: "the first line is a JSON object",
+    told_by: "a first line that is a JSON object",
     ..ANY
 };
 
@@ -192,7 +191,7 @@ pub static JSON_ARRAY: Preset = Preset {
     name: "json-array",
     source: "A JSON array of objects (Cloudflare with `batch_prefix`)",
     path: "any",
-    told_by: "`[{`",
+    told_by: "`[` and a JSON object",
     raw: || Container::Array { fields: Vec::new() },
     ..ANY
 };
@@ -207,7 +206,7 @@ pub static JSON_DOCUMENT: Preset = Preset {
     name: "json-records",
     source: "A JSON document with `Records`",
     path: "any",
-    told_by: "one object with an array `Records`",
+    told_by: "one JSON object with an array of objects `Records`",
     raw: records_array,
     ..ANY
 };
@@ -216,9 +215,20 @@ pub static CLOUDTRAIL: Preset = Preset {
     name: "cloudtrail",
     source: "AWS CloudTrail, Insights included",
     path: "`AWSLogs/[o-…/]ACCOUNT/CloudTrail/REGION/YYYY/MM/DD/….json.gz`",
-    told_by: "`Records` with an `eventSource`, or the key",
+    told_by: "`Records` with events in them (members `eventVersion`, `eventTime`, and `insightDetails` or both `eventSource` and one of `sourceIPAddress` and `eventID`), or `Records` and the key",
     log_type: Some("cloudtrail"),
     keys: &["/CloudTrail/", "/CloudTrail-Insight/"],
+    // Notifications of S3 and events of streams have some of these, but none has all.
+    marks: &[
+        &[
+            "eventVersion",
+            "eventTime",
+            "eventSource",
+            "sourceIPAddress",
+        ],
+        &["eventVersion", "eventTime", "eventSource", "eventID"],
+        &["eventVersion", "eventTime", "insightDetails"],
+    ],
     raw: records_array,
     time: Time::Fields(&["eventTime"], TimeFormat::Rfc3339),
     ..ANY
@@ -228,7 +238,7 @@ pub static CONFIG: Preset = Preset {
     name: "config",
     source: "AWS Config history and snapshots",
     path: "`AWSLogs/ACCOUNT/Config/REGION/Y/M/D/ConfigHistory/….json.gz`",
-    told_by: "`configurationItems`, or the key",
+    told_by: "an array of objects `configurationItems`",
     keys: &["/ConfigHistory/", "/ConfigSnapshot/"],
     raw: || Container::Array {
         fields: vec!["configurationItems".to_owned()],
@@ -241,7 +251,7 @@ pub static CLOUDWATCH_LOGS: Preset = Preset {
     name: "cloudwatch-logs",
     source: "CloudWatch Logs subscription, also through Firehose",
     path: "`YYYY/MM/dd/HH/STREAM-…`, with gzip within gzip or without",
-    told_by: "`messageType` with `logGroup`",
+    told_by: "`messageType` (`DATA_MESSAGE` or `CONTROL_MESSAGE`), `logGroup`, `logEvents`",
     raw: || Container::Subscription,
     time: Time::Fields(&["timestamp"], TimeFormat::UnixMilliseconds),
     ..ANY
@@ -253,8 +263,7 @@ static WAF: Preset = Preset {
     path: "`AWSLogs/ACCOUNT/WAFLogs/REGION/ACL/YYYY/MM/dd/HH/mm/….log.gz`",
     told_by: "members `webaclId`, `httpRequest`",
     log_type: Some("awswaf"),
-    keys: &["/WAFLogs/", "_waflogs_"],
-    marks: &["webaclId", "httpRequest"],
+    marks: &[&["webaclId", "httpRequest"]],
     time: Time::Fields(&["timestamp"], TimeFormat::UnixMilliseconds),
     ..ANY
 };
@@ -265,8 +274,7 @@ static GUARDDUTY: Preset = Preset {
     path: "`AWSLogs/ACCOUNT/GuardDuty/REGION/YYYY/MM/DD/….jsonl.gz`",
     told_by: "members `schemaVersion`, `accountId`, `service`, `severity`",
     log_type: Some("guardduty"),
-    keys: &["/GuardDuty/"],
-    marks: &["schemaVersion", "accountId", "service", "severity"],
+    marks: &[&["schemaVersion", "accountId", "service", "severity"]],
     time: Time::Fields(&["updatedAt", "createdAt"], TimeFormat::Rfc3339),
     ..ANY
 };
@@ -277,8 +285,7 @@ static ROUTE53_RESOLVER: Preset = Preset {
     path: "`AWSLogs/ACCOUNT/vpcdnsquerylogs/VPC/YYYY/MM/DD/….log.gz`",
     told_by: "members `query_timestamp`, `query_name`",
     log_type: Some("route_53"),
-    keys: &["/vpcdnsquerylogs/"],
-    marks: &["query_timestamp", "query_name"],
+    marks: &[&["query_timestamp", "query_name"]],
     time: Time::Fields(&["query_timestamp"], TimeFormat::Rfc3339),
     ..ANY
 };
@@ -288,69 +295,73 @@ static NETWORK_FIREWALL: Preset = Preset {
     source: "AWS Network Firewall",
     path: "`AWSLogs/ACCOUNT/network-firewall/{alert,flow,tls}/REGION/…/….log.gz`",
     told_by: "members `firewall_name`, `event_timestamp`",
-    keys: &["/network-firewall/"],
-    marks: &["firewall_name", "event_timestamp"],
-    time: Time::Fields(&["event_timestamp"], TimeFormat::Auto),
+    marks: &[&["firewall_name", "event_timestamp"]],
+    // The former has microseconds, the latter seconds.
+    time: Time::Fields(&["event.timestamp", "event_timestamp"], TimeFormat::Auto),
     ..ANY
 };
 
-/// Each dataset names its time in its own way (Cloudflare documentation, "Datasets").
-const CLOUDFLARE_TIME: Time = Time::Fields(
-    &[
-        "EdgeStartTimestamp",
-        "Datetime",
-        "Timestamp",
-        "When",
-        "EventTimestampMs",
-        "SessionStartTime",
-        "CreatedAt",
-    ],
-    TimeFormat::Auto,
-);
-
-static CLOUDFLARE_HTTP: Preset = Preset {
+static CLOUDFLARE: Preset = Preset {
     name: "cloudflare",
-    source: "Cloudflare Logpush, any dataset",
+    source: "Cloudflare Logpush",
     path: "`[PREFIX/]YYYYMMDD/START_END_HASH.log.gz`",
-    told_by: "members `EdgeStartTimestamp`, or `RayID`, or `Datetime` and `Action`",
-    marks: &["EdgeStartTimestamp"],
-    time: CLOUDFLARE_TIME,
+    told_by: "members of its datasets: `EdgeStartTimestamp`, or `RayID`, or `Datetime` with `Action`, `QueryName` or `AccountID`, or `QueryName` with `ColoCode`, or `ActorID` with `ActionType`",
+    marks: &[
+        &["EdgeStartTimestamp"],
+        &["RayID"],
+        &["Datetime", "Action"],
+        &["Datetime", "QueryName"],
+        &["Datetime", "AccountID"],
+        &["Timestamp", "QueryName", "ColoCode"],
+        &["ActorID", "ActionType"],
+    ],
+    // Each dataset names its time in its own way (Cloudflare documentation, "Datasets").
+    time: Time::Fields(
+        &[
+            "EdgeStartTimestamp",
+            "Datetime",
+            "Timestamp",
+            "When",
+            "ActionTimestamp",
+            "EventTimestampMs",
+            "SessionStartTime",
+            "CreatedAt",
+        ],
+        TimeFormat::Auto,
+    ),
     ..ANY
 };
 
-static CLOUDFLARE_RAY: Preset = Preset {
-    name: "cloudflare",
-    marks: &["RayID"],
-    time: CLOUDFLARE_TIME,
+static CLOUDFRONT_JSON: Preset = Preset {
+    name: "cloudfront-json",
+    source: "Amazon CloudFront, v2 as JSON",
+    path: "`AWSLogs/ACCOUNT/CloudFront/…`",
+    told_by: "members `x-edge-location` or `x-edge-request-id`",
+    log_type: Some("cloudfront"),
+    marks: &[&["x-edge-location"], &["x-edge-request-id"]],
+    // Of its records those have a time that have both.
+    time: Time::Together(&["date", "time"], TimeFormat::Rfc3339),
     ..ANY
 };
 
-static CLOUDFLARE_FIREWALL: Preset = Preset {
-    name: "cloudflare",
-    marks: &["Datetime", "Action"],
-    time: CLOUDFLARE_TIME,
-    ..ANY
-};
-
-/// Sources whose objects hold a JSON object a line.
-pub static NDJSON_SOURCES: &[&Preset] = &[
+/// Sources whose records are JSON objects.
+pub static JSON_SOURCES: &[&Preset] = &[
     &WAF,
     &GUARDDUTY,
     &ROUTE53_RESOLVER,
     &NETWORK_FIREWALL,
-    &CLOUDFLARE_HTTP,
-    &CLOUDFLARE_RAY,
-    &CLOUDFLARE_FIREWALL,
+    &CLOUDTRAIL,
+    &CLOUDFRONT_JSON,
+    &CLOUDFLARE,
 ];
 
 pub static VPC_FLOW: Preset = Preset {
     name: "vpcflow",
     source: "VPC Flow Logs, default fields",
     path: "`AWSLogs/ACCOUNT/vpcflowlogs/REGION/YYYY/MM/DD/….log.gz`",
-    told_by: "its header, which is no record",
+    told_by: "its first line, which is no record: the names of its fields",
     log_type: Some("vpcflow"),
-    keys: &["/vpcflowlogs/", "aws-service=vpcflowlogs"],
-    is_line: Some(is_vpc_flow_header),
+    tells: Some(|start| text::is_vpc_flow_header(start.first()).into()),
     raw: || Container::HeadedLines(Heading::FirstLine),
     rows: Some(|| Container::Rows(tables::vpc_flow())),
     time: Time::Words(10, 1, &["start"], TimeFormat::UnixSeconds),
@@ -360,18 +371,28 @@ pub static VPC_FLOW: Preset = Preset {
 /// The same with fields that its user chose: no parser knows their order.
 pub static VPC_FLOW_CUSTOM: Preset = Preset {
     name: "vpcflow-custom",
-    source: "VPC Flow Logs, fields of your choice",
+    source: "VPC Flow Logs, fields of your choice; of transit gateways, too",
     path: "the same",
-    told_by: "a header of its field names",
+    told_by: "a first line of its field names, which is no record",
     log_type: Some("vpcflow"),
     leaves: Leaves::Json,
-    is_line: Some(|line| {
-        words(line).filter(|word| is_vpc_flow_field(word)).count() >= 3
-            && words(line).all(is_vpc_flow_field)
-    }),
+    tells: Some(|start| text::is_vpc_flow_names(start.first()).into()),
     raw: || Container::HeadedLines(Heading::FirstLine),
     rows: Some(|| Container::Rows(tables::vpc_flow())),
-    time: Time::Words(0, 0, &["start"], TimeFormat::UnixSeconds),
+    time: Time::Together(&["start"], TimeFormat::UnixSeconds),
+    ..ANY
+};
+
+/// The default fields where no header came with them.
+static VPC_FLOW_ROWS: Preset = Preset {
+    name: "vpcflow-rows",
+    source: "VPC Flow Logs, default fields, without their header",
+    path: "any",
+    told_by: "14 words of which the third is `eni-…` and the eleventh and twelfth are times",
+    log_type: Some("vpcflow"),
+    tells: Some(|start| text::is_vpc_flow_row(start.first()).into()),
+    rows: Some(|| Container::Rows(tables::vpc_flow_rows())),
+    time: Time::Words(10, 1, &["start"], TimeFormat::UnixSeconds),
     ..ANY
 };
 
@@ -379,13 +400,12 @@ static GLOBAL_ACCELERATOR: Preset = Preset {
     name: "global-accelerator",
     source: "AWS Global Accelerator",
     path: "`AWSLogs/ACCOUNT/globalaccelerator/REGION/yyyy/mm/dd/….log.gz`",
-    told_by: "its header, which is no record",
+    told_by: "its first line, which is no record: the names of its fields",
     leaves: Leaves::Json,
-    keys: &["/globalaccelerator/"],
-    is_line: Some(|line| line.starts_with(b"version aws_account_id ")),
+    tells: Some(|start| start.first().starts_with(b"version aws_account_id ").into()),
     raw: || Container::HeadedLines(Heading::FirstLine),
     rows: Some(|| Container::Rows(tables::global_accelerator())),
-    time: Time::Words(0, 0, &["start_time"], TimeFormat::Auto),
+    time: Time::Together(&["start_time"], TimeFormat::Auto),
     ..ANY
 };
 
@@ -393,10 +413,9 @@ pub static CLOUDFRONT: Preset = Preset {
     name: "cloudfront",
     source: "Amazon CloudFront, standard logs and v2",
     path: "`[PREFIX/]DISTRIBUTION.YYYY-MM-DD-HH.ID.gz`, `AWSLogs/ACCOUNT/CloudFront/…`",
-    told_by: "`#Fields:` with `x-edge-location`, or its columns",
+    told_by: "`#Fields:` with a name that begins with `x-edge-`, or date, time and 18 columns more between tabs",
     log_type: Some("cloudfront"),
-    keys: &["/CloudFront/"],
-    is_line: Some(is_cloudfront_line),
+    tells: Some(|start| text::is_cloudfront(start).into()),
     raw: || Container::HeadedLines(Heading::Directives),
     rows: Some(|| Container::Rows(tables::cloudfront())),
     time: Time::Words(0, 2, &["date", "time"], TimeFormat::Rfc3339),
@@ -407,11 +426,12 @@ pub static W3C: Preset = Preset {
     name: "w3c",
     source: "W3C extended log file format",
     path: "any",
-    told_by: "`#Version:` or `#Fields:`",
+    told_by: "`#Fields:` among the lines that begin with `#`, of which the first is one",
     leaves: Leaves::Json,
     raw: || Container::HeadedLines(Heading::Directives),
+    tells: Some(|start| start.fields().is_some().into()),
     rows: Some(|| Container::Rows(tables::w3c())),
-    time: Time::Words(0, 2, &["date", "time"], TimeFormat::Rfc3339),
+    time: Time::Together(&["date", "time"], TimeFormat::Rfc3339),
     ..ANY
 };
 
@@ -419,18 +439,38 @@ static ALB: Preset = Preset {
     name: "alb",
     source: "Application Load Balancer",
     path: "`AWSLogs/ACCOUNT/elasticloadbalancing/REGION/YYYY/MM/DD/…_app.NAME….log.gz`",
-    told_by: "protocol, time, `app/…` at the start of the first line",
+    told_by: "protocol, time, `app/…`, address and eight words more on the first line",
     log_type: Some("elb"),
-    is_line: Some(|line| {
-        let mut words = words(line);
-        matches!(
-            words.next(),
-            Some(b"http" | b"https" | b"h2" | b"grpcs" | b"ws" | b"wss")
-        ) && words.next().is_some_and(is_time)
-            && words.next().is_some_and(|name| name.contains(&b'/'))
-    }),
+    tells: Some(|start| text::is_alb(start.first()).into()),
     rows: Some(|| Container::Rows(tables::alb())),
     time: Time::Words(1, 1, &["time"], TimeFormat::Rfc3339),
+    ..ANY
+};
+
+static ALB_CONNECTION: Preset = Preset {
+    name: "alb-connection",
+    source: "Application Load Balancer, connections",
+    path: "the same with `conn_log.`",
+    told_by: "time, address, two ports and seven words more on the first line",
+    log_type: Some("elb"),
+    tells: Some(|start| text::is_alb_connection(start.first()).into()),
+    rows: Some(|| Container::Rows(tables::alb_connection())),
+    time: Time::Words(0, 1, &["timestamp"], TimeFormat::Rfc3339),
+    ..ANY
+};
+
+static ALB_HEALTH: Preset = Preset {
+    name: "alb-health",
+    source: "Application Load Balancer, health checks",
+    path: "the same with `health_check_log_`",
+    told_by: "protocol and time on the first line, and the key",
+    log_type: Some("elb"),
+    keys: &["health_check_log_"],
+    tells: Some(|start| {
+        let is_time = text::words(start.first()).nth(1).is_some_and(text::is_time);
+        (is_time && ALB_HEALTH.is_keyed(start.key)).into()
+    }),
+    time: Time::Words(1, 1, &[], TimeFormat::Rfc3339),
     ..ANY
 };
 
@@ -438,16 +478,9 @@ static NLB: Preset = Preset {
     name: "nlb",
     source: "Network Load Balancer",
     path: "the same with `_net.NAME`",
-    told_by: "`tls`, version, time at the start of the first line",
+    told_by: "`tls`, version, time, `net/…` on the first line",
     log_type: Some("elb"),
-    is_line: Some(|line| {
-        let mut words = words(line);
-        words.next() == Some(b"tls")
-            && words
-                .next()
-                .is_some_and(|version| version.first().is_some_and(u8::is_ascii_digit))
-            && words.next().is_some_and(is_time)
-    }),
+    tells: Some(|start| text::is_nlb(start.first()).into()),
     rows: Some(|| Container::Rows(tables::nlb())),
     time: Time::Words(2, 1, &["time"], TimeFormat::Rfc3339),
     ..ANY
@@ -457,32 +490,26 @@ static CLB: Preset = Preset {
     name: "clb",
     source: "Classic Load Balancer",
     path: "the same, `.log`, not compressed",
-    told_by: "time, name, two addresses, three durations at the start of the first line",
+    told_by: "time, name, two addresses, three durations on the first line",
     log_type: Some("elb"),
-    is_line: Some(|line| {
-        let is_address = |word: &[u8]| word == b"-" || word.contains(&b':');
-        let is_seconds =
-            |word: &[u8]| word == b"-1" || (word.contains(&b'.') && word[0].is_ascii_digit());
-        let mut words = words(line);
-        words.next().is_some_and(is_time)
-            && words.next().is_some()
-            && words.next().is_some_and(is_address)
-            && words.next().is_some_and(is_address)
-            && words.take(3).filter(|word| is_seconds(word)).count() == 3
-    }),
+    tells: Some(|start| text::is_clb(start.first()).into()),
     rows: Some(|| Container::Rows(tables::clb())),
-    time: Time::Words(0, 1, &["time"], TimeFormat::Rfc3339),
+    time: Time::Words(0, 1, &["timestamp"], TimeFormat::Rfc3339),
     ..ANY
 };
 
-/// Connection and health check logs, and whatever else the load balancers come to write.
+/// Whatever else the load balancers come to write.
 static ELB_OTHER: Preset = Preset {
     name: "elb-other",
-    source: "Load balancers: connections, health checks",
+    source: "Load balancers, anything else",
     path: "`AWSLogs/ACCOUNT/elasticloadbalancing/…`",
-    told_by: "the key",
+    told_by: "the key, and a time at the start of the first line",
     log_type: Some("elb"),
     keys: &["/elasticloadbalancing/"],
+    tells: Some(|start| {
+        let is_time = text::words(start.first()).next().is_some_and(text::is_time);
+        (is_time && ELB_OTHER.is_keyed(start.key)).into()
+    }),
     time: Time::Words(0, 1, &[], TimeFormat::Rfc3339),
     ..ANY
 };
@@ -491,19 +518,9 @@ static S3_ACCESS: Preset = Preset {
     name: "s3-access",
     source: "S3 server access",
     path: "`[PREFIX/]YYYY-mm-DD-HH-MM-SS-HASH`, not compressed",
-    told_by: "owner, bucket, `[06/Feb/2019:…]` at the start of the first line",
+    told_by: "owner, bucket, `[06/Feb/2019:…]` and an operation such as `REST.GET.OBJECT` on the first line",
     log_type: Some("S3Access"),
-    is_line: Some(|line| {
-        let mut words = words(line);
-        let is_owner = |word: &[u8]| {
-            word == b"-" || (word.len() == 64 && word.iter().all(u8::is_ascii_hexdigit))
-        };
-        words.next().is_some_and(is_owner)
-            && words.next().is_some()
-            && words
-                .next()
-                .is_some_and(|time| time.first() == Some(&b'[') && time.contains(&b'/'))
-    }),
+    tells: Some(|start| text::is_s3_access(start.first()).into()),
     rows: Some(|| Container::Rows(tables::s3_access())),
     time: Time::Brackets("time", TimeFormat::CommonLog),
     ..ANY
@@ -513,10 +530,11 @@ static MSK: Preset = Preset {
     name: "msk",
     source: "Amazon MSK brokers",
     path: "`AWSLogs/ACCOUNT/KafkaBrokerLogs/REGION/CLUSTER/…/….log.gz`",
-    told_by: "`[2025-07-04 11:57:55,836]` at the start of the first line, or the key",
+    told_by: "a line that begins like `[2025-07-04 11:57:55,836] INFO`, and the key or a class of Kafka's in the text",
     keys: &["/KafkaBrokerLogs/"],
+    tells: Some(|start| text::is_kafka(start, MSK.is_keyed(start.key))),
     raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^\[\d{4}-\d\d-\d\d ".to_owned()),
+        boundary: Boundary::Start(r"^(?-u:\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d)".to_owned()),
         lines_max: None,
     },
     time: Time::Brackets("", TimeFormat::Auto),
@@ -527,21 +545,41 @@ static REDSHIFT_ACTIVITY: Preset = Preset {
     name: "redshift-activity",
     source: "Amazon Redshift, user activity",
     path: "`AWSLogs/ACCOUNT/redshift/REGION/…_useractivitylog_….gz`",
-    told_by: "the key",
+    told_by: "a line that begins like `'2013-10-29T18:01:00Z UTC [ db=`, which is the first one, or the key",
     keys: &["_useractivitylog_"],
+    tells: Some(|start| {
+        let is_keyed = REDSHIFT_ACTIVITY.is_keyed(start.key);
+        text::is_redshift_activity(start, is_keyed)
+    }),
     raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^'\d{4}-\d\d-\d\dT".to_owned()),
+        boundary: Boundary::Start(r"^(?-u:'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ )".to_owned()),
         lines_max: None,
     },
+    time: Time::Words(0, 1, &[], TimeFormat::Rfc3339),
     ..ANY
 };
 
-static REDSHIFT: Preset = Preset {
-    name: "redshift",
-    source: "Amazon Redshift, connections and users",
-    path: "`AWSLogs/ACCOUNT/redshift/REGION/…_{connectionlog,userlog}_….gz`",
-    told_by: "the key",
-    keys: &["_redshift_"],
+static REDSHIFT_CONNECTION: Preset = Preset {
+    name: "redshift-connection",
+    source: "Amazon Redshift, connections",
+    path: "the same with `_connectionlog_`",
+    told_by: "`Tue, 29 Oct 2013 18:01:00:123` in the second of nine columns or more between vertical bars",
+    leaves: Leaves::Json,
+    tells: Some(|start| text::is_redshift_connection(start.first()).into()),
+    rows: Some(|| Container::Rows(tables::redshift_connection())),
+    time: Time::Together(&["recordtime"], TimeFormat::Auto),
+    ..ANY
+};
+
+static REDSHIFT_USER: Preset = Preset {
+    name: "redshift-user",
+    source: "Amazon Redshift, changes of users",
+    path: "the same with `_userlog_`",
+    told_by: "such a time in the last of eleven columns between vertical bars",
+    leaves: Leaves::Json,
+    tells: Some(|start| text::is_redshift_user(start.first()).into()),
+    rows: Some(|| Container::Rows(tables::redshift_user())),
+    time: Time::Together(&["recordtime"], TimeFormat::Auto),
     ..ANY
 };
 
@@ -549,31 +587,39 @@ static CLOUDWATCH_EXPORT: Preset = Preset {
     name: "cloudwatch-export",
     source: "CloudWatch Logs export tasks",
     path: "`[PREFIX/]TASK/STREAM/000000.gz`",
-    told_by: "the key",
-    keys: &["/000000.gz"],
+    told_by: "a name of six digits and `.gz`, and a time with milliseconds at the start of the first line",
+    tells: Some(|start| {
+        (text::is_export_key(start.key) && text::is_export_line(start.first())).into()
+    }),
     raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d".to_owned()),
+        boundary: Boundary::Start(r"^(?-u:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z )".to_owned()),
         lines_max: None,
     },
     time: Time::Words(0, 1, &[], TimeFormat::Rfc3339),
     ..ANY
 };
 
-/// Sources whose objects hold text, by their first line or their keys.
+/// Sources whose objects hold text, in the order in which they are asked whether it is theirs.
 pub static TEXT_SOURCES: &[&Preset] = &[
+    &CLOUDFRONT,
+    &W3C,
     &VPC_FLOW,
     &VPC_FLOW_CUSTOM,
+    &VPC_FLOW_ROWS,
     &GLOBAL_ACCELERATOR,
-    &CLOUDFRONT,
     &ALB,
+    &ALB_CONNECTION,
+    &ALB_HEALTH,
     &NLB,
     &CLB,
-    &S3_ACCESS,
     &ELB_OTHER,
-    &MSK,
+    &S3_ACCESS,
     &REDSHIFT_ACTIVITY,
-    &REDSHIFT,
+    &REDSHIFT_CONNECTION,
+    &REDSHIFT_USER,
     &CLOUDWATCH_EXPORT,
+    &MSK,
+    &LINES,
 ];
 
 pub static CSV: Preset = Preset {
@@ -608,18 +654,22 @@ pub static PRESETS: &[&Preset] = &[
     &CSV,
     &TSV,
     &W3C,
-    &CLOUDFLARE_HTTP,
+    &CLOUDFLARE,
     &CLOUDTRAIL,
     &CONFIG,
     &CLOUDWATCH_LOGS,
     &CLOUDWATCH_EXPORT,
     &VPC_FLOW,
     &VPC_FLOW_CUSTOM,
+    &VPC_FLOW_ROWS,
     &ALB,
+    &ALB_CONNECTION,
+    &ALB_HEALTH,
     &NLB,
     &CLB,
     &ELB_OTHER,
     &CLOUDFRONT,
+    &CLOUDFRONT_JSON,
     &S3_ACCESS,
     &WAF,
     &ROUTE53_RESOLVER,
@@ -627,8 +677,9 @@ pub static PRESETS: &[&Preset] = &[
     &NETWORK_FIREWALL,
     &GLOBAL_ACCELERATOR,
     &MSK,
-    &REDSHIFT,
     &REDSHIFT_ACTIVITY,
+    &REDSHIFT_CONNECTION,
+    &REDSHIFT_USER,
 ];
 
 /// With the names of the columns in the first row.
@@ -643,86 +694,4 @@ fn separated(dialect: Dialect) -> RowFormat {
 /// The source of that name.
 pub fn preset(name: &str) -> Option<&'static Preset> {
     PRESETS.iter().copied().find(|preset| preset.name == name)
-}
-
-/// The fields of a flow log as AWS writes it if nothing else is asked for (Amazon VPC User Guide, "Flow log
-/// records", version 2).
-const VPC_FLOW_DEFAULT: &[u8] = b"version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
-
-fn is_vpc_flow_header(line: &[u8]) -> bool {
-    words(line).eq(words(VPC_FLOW_DEFAULT))
-}
-
-fn is_vpc_flow_field(word: &[u8]) -> bool {
-    VPC_FLOW_FIELDS.iter().any(|name| name.as_bytes() == word)
-}
-
-/// The names of its fields in all versions (Amazon VPC User Guide, "Flow log records").
-const VPC_FLOW_FIELDS: &[&str] = &[
-    "version",
-    "account-id",
-    "interface-id",
-    "srcaddr",
-    "dstaddr",
-    "srcport",
-    "dstport",
-    "protocol",
-    "packets",
-    "bytes",
-    "start",
-    "end",
-    "action",
-    "log-status",
-    "vpc-id",
-    "subnet-id",
-    "instance-id",
-    "tcp-flags",
-    "type",
-    "pkt-srcaddr",
-    "pkt-dstaddr",
-    "region",
-    "az-id",
-    "sublocation-type",
-    "sublocation-id",
-    "pkt-src-aws-service",
-    "pkt-dst-aws-service",
-    "flow-direction",
-    "traffic-path",
-    "ecs-cluster-arn",
-    "ecs-cluster-name",
-    "ecs-container-instance-arn",
-    "ecs-container-instance-id",
-    "ecs-container-id",
-    "ecs-second-container-id",
-    "ecs-service-name",
-    "ecs-task-definition-arn",
-    "ecs-task-arn",
-    "ecs-task-id",
-    "reject-reason",
-    "resource-id",
-    "encryption-status",
-];
-
-/// Twenty columns and more behind a date, a time and an edge location.
-fn is_cloudfront_line(line: &[u8]) -> bool {
-    let mut columns = line.split(|byte| *byte == b'\t');
-    let is_digits = |text: &[u8], separator: u8, count: usize| {
-        text.split(|byte| *byte == separator).count() == count
-            && text
-                .iter()
-                .all(|byte| byte.is_ascii_digit() || *byte == separator)
-    };
-    columns.next().is_some_and(|date| is_digits(date, b'-', 3))
-        && columns.next().is_some_and(|time| is_digits(time, b':', 3))
-        && columns.count() >= 18
-}
-
-/// `2022-12-06T17:42:16`, and what may follow.
-fn is_time(word: &[u8]) -> bool {
-    let pattern = b"dddd-dd-ddTdd:dd:dd";
-    word.len() >= pattern.len()
-        && pattern.iter().zip(word).all(|(wanted, byte)| match wanted {
-            b'd' => byte.is_ascii_digit(),
-            _ => wanted == byte,
-        })
 }

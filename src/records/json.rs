@@ -170,6 +170,29 @@ impl<'a> Members<'a> {
     }
 }
 
+/// How many bytes of `text` are those of the value that it begins with; `None` if the end of an array, an object, a
+/// string or a literal is not here. An error if it begins with no value, or with one that cannot go on as it does:
+/// [`Skip`] says what is checked.
+pub fn value_end(text: &[u8]) -> Result<Option<usize>, Malformed> {
+    let malformed = |at: usize, expected| Malformed {
+        offset: at as u64,
+        expected,
+    };
+    let Some((first, rest)) = text.split_first() else {
+        return Ok(None);
+    };
+    let mut skip = Skip::new();
+    if !skip.begin(*first) {
+        return Err(malformed(0, "a value"));
+    }
+    match skip.advance(rest) {
+        Ok(Some(length)) => Ok(Some(length + 1)),
+        Ok(None) if skip.may_end() => Ok(Some(text.len())),
+        Ok(None) => Ok(None),
+        Err(fault) => Err(malformed(fault.at + 1, fault.expected)),
+    }
+}
+
 /// Whether a text holds no line end, as every value but a pretty-printed one.
 pub fn is_one_line(json: &[u8]) -> bool {
     memchr::memchr2(b'\n', b'\r', json).is_none()
@@ -267,6 +290,28 @@ mod tests {
         ] {
             let error = names(object).expect_err(object);
             assert_eq!(error.offset, offset, "{object}");
+        }
+    }
+
+    #[test]
+    fn a_value_ends_where_its_last_byte_is() {
+        for (text, end) in [
+            ("{\"a\":[1,\"}\"]}, more", Some(13)),
+            ("[]]", Some(2)),
+            ("\"a\\\"b\" ", Some(6)),
+            ("12,", Some(2)),
+            ("12", Some(2)),
+            ("true", Some(4)),
+            ("", None),
+            ("{\"a\":1", None),
+            ("\"a", None),
+            ("nul", None),
+        ] {
+            assert_eq!(value_end(text.as_bytes()), Ok(end), "{text}");
+        }
+        for (text, offset) in [("x", 0), ("{]", 1), ("nulx", 3), (" 1", 0)] {
+            let error = value_end(text.as_bytes()).expect_err(text);
+            assert_eq!(error.offset, offset, "{text}");
         }
     }
 

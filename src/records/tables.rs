@@ -3,7 +3,33 @@
 //!
 //! A producer may add columns at the end of a row; they get numbers for names. Times stay as they stand.
 
-use super::rows::{Dialect, Header, Quoting, RowFormat};
+use super::rows::{Delimiter, Dialect, Header, Quoting, RowFormat};
+
+/// The fields of VPC flow logs where nothing else is asked for: Amazon VPC User Guide, "Flow log records", version 2.
+pub const VPC_FLOW_DEFAULT: [&str; 14] = [
+    "version",
+    "account-id",
+    "interface-id",
+    "srcaddr",
+    "dstaddr",
+    "srcport",
+    "dstport",
+    "protocol",
+    "packets",
+    "bytes",
+    "start",
+    "end",
+    "action",
+    "log-status",
+];
+
+/// VPC flow logs without their header, of the default fields, as they stand where they came by CloudWatch Logs.
+pub fn vpc_flow_rows() -> RowFormat {
+    RowFormat {
+        header: given(&VPC_FLOW_DEFAULT),
+        ..vpc_flow()
+    }
+}
 
 /// VPC flow logs: Amazon VPC User Guide, "Flow log records". The order of the columns is the customer's,
 /// named by the first line of every object. Numbers are those whose Parquet type there is an integer.
@@ -282,6 +308,67 @@ pub fn s3_access() -> RowFormat {
     }
 }
 
+/// Connection logs of Redshift: Amazon Redshift Management Guide, "Database audit logging". Values are padded with
+/// blanks, which stay. Numbers are the port, the process and what is counted.
+pub fn redshift_connection() -> RowFormat {
+    RowFormat {
+        dialect: PIPES,
+        header: given(&[
+            "event",
+            "recordtime",
+            "remotehost",
+            "remoteport",
+            "pid",
+            "dbname",
+            "username",
+            "authmethod",
+            "duration",
+            "sslversion",
+            "sslcipher",
+            "mtu",
+            "sslcompression",
+            "sslexpansion",
+            "iamauthguid",
+            "application_name",
+            "os_version",
+            "driver_version",
+            "plugin_name",
+            "protocol_version",
+            "sessionid",
+            "compression",
+        ]),
+        numbers: owned(&["remoteport", "pid", "duration", "mtu"]),
+    }
+}
+
+/// User logs of Redshift: the same document.
+pub fn redshift_user() -> RowFormat {
+    RowFormat {
+        dialect: PIPES,
+        header: given(&[
+            "userid",
+            "username",
+            "oldusername",
+            "action",
+            "usecreatedb",
+            "usesuper",
+            "usecatupd",
+            "valuntil",
+            "pid",
+            "xid",
+            "recordtime",
+        ]),
+        numbers: owned(&["userid", "pid", "xid"]),
+    }
+}
+
+const PIPES: Dialect = Dialect {
+    delimiter: Delimiter::Byte(b'|'),
+    quoting: Quoting::None,
+    brackets: false,
+    comment: None,
+};
+
 fn given(names: &[&str]) -> Header {
     Header::Given(owned(names))
 }
@@ -315,7 +402,15 @@ mod tests {
 
     #[test]
     fn every_column_of_numbers_is_a_column() {
-        let formats = [alb(), alb_connection(), nlb(), clb(), s3_access()];
+        let formats = [
+            alb(),
+            alb_connection(),
+            nlb(),
+            clb(),
+            s3_access(),
+            redshift_connection(),
+            redshift_user(),
+        ];
         for format in formats {
             let Header::Given(names) = &format.header else {
                 panic!("{:?}", format.header);

@@ -266,6 +266,13 @@ impl Digits {
     }
 }
 
+/// Without the quotes at its ends, also if only one end has any: others may stand around more than is asked for.
+fn unquoted(text: &[u8]) -> &[u8] {
+    let is_quote = |byte: &&u8| matches!(byte, b'\'' | b'"');
+    let text = &text[usize::from(text.first().filter(is_quote).is_some())..];
+    &text[..text.len() - usize::from(text.last().filter(is_quote).is_some())]
+}
+
 /// The names of members that a record is searched for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Names {
@@ -647,7 +654,7 @@ impl Edits {
                     0 | 1 => start.end,
                     more => words.nth(more - 2)?.end,
                 };
-                &text[start.start..end]
+                unquoted(&text[start.start..end])
             }
             TimePlace::Brackets => {
                 let (start, end) = (memchr::memchr(b'[', text)?, memchr::memchr(b']', text)?);

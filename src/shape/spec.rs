@@ -52,7 +52,7 @@ pub enum TimePlace {
     /// The first of these fields that a record has.
     AnyOf(Vec<FieldPath>),
     /// So many words of a line from this one on, counted from zero, with a space between them; spaces and
-    /// tabs part words.
+    /// tabs part words, and a quote before or after them is no part of the time.
     Words { first: usize, count: usize },
     /// What stands in the first pair of square brackets of a line.
     Brackets,

@@ -144,7 +144,7 @@ const BAD: &[(&str, &str)] = &[
     ),
     (
         "    format: cloudtrial",
-        "line 5, column 13: format is \"cloudtrial\", perhaps \"cloudtrail\": expected lines, ndjson, json-values, json-array, json-records, csv, tsv, w3c, cloudflare, cloudtrail, config, cloudwatch-logs, cloudwatch-export, vpcflow, vpcflow-custom, alb, nlb, clb, elb-other, cloudfront, s3-access, waf, route53-resolver, guardduty, network-firewall, global-accelerator, msk, redshift, redshift-activity, values, array or subscription",
+        "line 5, column 13: format is \"cloudtrial\", perhaps \"cloudtrail\": expected lines, ndjson, json-values, json-array, json-records, csv, tsv, w3c, cloudflare, cloudtrail, config, cloudwatch-logs, cloudwatch-export, vpcflow, vpcflow-custom, vpcflow-rows, alb, alb-connection, alb-health, nlb, clb, elb-other, cloudfront, cloudfront-json, s3-access, waf, route53-resolver, guardduty, network-firewall, global-accelerator, msk, redshift-activity, redshift-connection, redshift-user, values, array or subscription",
     ),
     (
         "    format: [csv]",
