@@ -307,7 +307,7 @@ fn cloudflare() -> Vec<Sample> {
             ),
         )
         .read_as("cloudflare {\"array\":{\"fields\":[]}}")
-        .gives("{\"ClientIP\":\"192.0.2.7\",\"ClientRequestURI\":\"/a%zz?b=%\",\"EdgeResponseStatus\":200,\"EdgeStartTimestamp\":1773480413433000200,\"RayID\":\"8f00b204e9800998\"}", &["2026-03-14T09:26:53.433Z", "2026-03-14T09:26:54.000Z"]),
+        .gives("{\"@timestamp\":\"2026-03-14T09:26:53.433Z\",\"ClientIP\":\"192.0.2.7\",\"ClientRequestURI\":\"/a%zz?b=%\",\"EdgeResponseStatus\":200,\"EdgeStartTimestamp\":1773480413433000200,\"RayID\":\"8f00b204e9800998\"}", &["2026-03-14T09:26:53.433Z", "2026-03-14T09:26:54.000Z"]),
         Sample::of(
             "cloudflare",
             "http_requests in a document, by batch_prefix and batch_suffix",
@@ -315,7 +315,7 @@ fn cloudflare() -> Vec<Sample> {
             &format!("{{\"events\":[\n{},\n{}]}}", http("1773480413").trim(), http("1773480413")),
         )
         .read_as("cloudflare {\"array\":{\"fields\":[\"events\"]}}")
-        .gives("{\"ClientIP\":\"192.0.2.7\",\"ClientRequestURI\":\"/a%zz?b=%\",\"EdgeResponseStatus\":200,\"EdgeStartTimestamp\":1773480413,\"RayID\":\"8f00b204e9800998\"}", &[time, time]),
+        .gives("{\"@timestamp\":\"2026-03-14T09:26:53.000Z\",\"ClientIP\":\"192.0.2.7\",\"ClientRequestURI\":\"/a%zz?b=%\",\"EdgeResponseStatus\":200,\"EdgeStartTimestamp\":1773480413,\"RayID\":\"8f00b204e9800998\"}", &[time, time]),
         Sample::of(
             "cloudflare",
             "http_requests with commas between them, by record_delimiter",
@@ -323,7 +323,7 @@ fn cloudflare() -> Vec<Sample> {
             &format!("{},{}", http("1773480413").trim(), http("1773480413").trim()),
         )
         .read_as("cloudflare \"values\"")
-        .gives("{\"ClientIP\":\"192.0.2.7\",\"ClientRequestURI\":\"/a%zz?b=%\",\"EdgeResponseStatus\":200,\"EdgeStartTimestamp\":1773480413,\"RayID\":\"8f00b204e9800998\"}", &[time, time]),
+        .gives("{\"@timestamp\":\"2026-03-14T09:26:53.000Z\",\"ClientIP\":\"192.0.2.7\",\"ClientRequestURI\":\"/a%zz?b=%\",\"EdgeResponseStatus\":200,\"EdgeStartTimestamp\":1773480413,\"RayID\":\"8f00b204e9800998\"}", &[time, time]),
     ]
 }
 
@@ -361,7 +361,7 @@ fn documents() -> Vec<Sample> {
             trail,
             &format!("{{\"Records\":[{event},{event}]}}"),
         )
-        .gives("{\"eventVersion\":\"1.08\",\"userIdentity\":{\"type\":\"Root\"},\"eventTime\":\"2026-03-14T09:26:53Z\",\"eventSource\":\"s3.amazonaws.com\",\"eventName\":\"ListBuckets\",\"awsRegion\":\"eu-west-1\",\"sourceIPAddress\":\"192.0.2.7\",\"requestID\":12345678901234567890}", events),
+        .gives("{\"@timestamp\":\"2026-03-14T09:26:53.000Z\",\"eventVersion\":\"1.08\",\"userIdentity\":{\"type\":\"Root\"},\"eventTime\":\"2026-03-14T09:26:53Z\",\"eventSource\":\"s3.amazonaws.com\",\"eventName\":\"ListBuckets\",\"awsRegion\":\"eu-west-1\",\"sourceIPAddress\":\"192.0.2.7\",\"requestID\":12345678901234567890}", events),
         Sample::of(
             "cloudtrail",
             "CloudTrail, pretty-printed, with Records not first",
@@ -383,14 +383,14 @@ fn documents() -> Vec<Sample> {
             trail,
             &format!("{{\"Records\":[{event}]}}{{\"Records\":[{event}]}}"),
         )
-        .gives("{\"eventVersion\":\"1.08\",\"userIdentity\":{\"type\":\"Root\"},\"eventTime\":\"2026-03-14T09:26:53Z\",\"eventSource\":\"s3.amazonaws.com\",\"eventName\":\"ListBuckets\",\"awsRegion\":\"eu-west-1\",\"sourceIPAddress\":\"192.0.2.7\",\"requestID\":12345678901234567890}", events),
+        .gives("{\"@timestamp\":\"2026-03-14T09:26:53.000Z\",\"eventVersion\":\"1.08\",\"userIdentity\":{\"type\":\"Root\"},\"eventTime\":\"2026-03-14T09:26:53Z\",\"eventSource\":\"s3.amazonaws.com\",\"eventName\":\"ListBuckets\",\"awsRegion\":\"eu-west-1\",\"sourceIPAddress\":\"192.0.2.7\",\"requestID\":12345678901234567890}", events),
         Sample::of(
             "cloudtrail",
             "CloudTrail Insights",
             insight,
             "{\"Records\":[{\"eventVersion\":\"1.07\",\"eventTime\":\"2026-03-14T09:26:53Z\",\"awsRegion\":\"eu-west-1\",\"eventType\":\"AwsCloudTrailInsight\",\"insightDetails\":{\"state\":\"Start\",\"eventSource\":\"ssm.amazonaws.com\"}}]}",
         )
-        .gives("{\"eventVersion\":\"1.07\",\"eventTime\":\"2026-03-14T09:26:53Z\",\"awsRegion\":\"eu-west-1\",\"eventType\":\"AwsCloudTrailInsight\",\"insightDetails\":{\"state\":\"Start\",\"eventSource\":\"ssm.amazonaws.com\"}}", &events[..1]),
+        .gives("{\"@timestamp\":\"2026-03-14T09:26:53.000Z\",\"eventVersion\":\"1.07\",\"eventTime\":\"2026-03-14T09:26:53Z\",\"awsRegion\":\"eu-west-1\",\"eventType\":\"AwsCloudTrailInsight\",\"insightDetails\":{\"state\":\"Start\",\"eventSource\":\"ssm.amazonaws.com\"}}", &events[..1]),
         Sample::of("cloudtrail", "CloudTrail's events, a line each", "trail.json", &format!("{event}\n{event}\n"))
             .read_as("cloudtrail \"lines\"")
             .gives("{\"eventVersion\":\"1.08\",\"userIdentity\":{\"type\":\"Root\"},\"eventTime\":\"2026-03-14T09:26:53Z\",\"eventSource\":\"s3.amazonaws.com\",\"eventName\":\"ListBuckets\",\"awsRegion\":\"eu-west-1\",\"sourceIPAddress\":\"192.0.2.7\",\"requestID\":12345678901234567890}", events),
@@ -400,7 +400,7 @@ fn documents() -> Vec<Sample> {
             config,
             "{\"fileVersion\":\"1.0\",\"configSnapshotId\":\"6a2f\",\"configurationItems\":[{\"configurationItemVersion\":\"1.3\",\"configurationItemCaptureTime\":\"2026-03-14T09:26:53.433Z\",\"resourceType\":\"AWS::CloudTrail::Trail\"},{\"configurationItemCaptureTime\":\"2026-03-14T09:26:54Z\"}]}",
         )
-        .gives("{\"configurationItemVersion\":\"1.3\",\"configurationItemCaptureTime\":\"2026-03-14T09:26:53.433Z\",\"resourceType\":\"AWS::CloudTrail::Trail\"}", &group_times),
+        .gives("{\"@timestamp\":\"2026-03-14T09:26:53.433Z\",\"configurationItemVersion\":\"1.3\",\"configurationItemCaptureTime\":\"2026-03-14T09:26:53.433Z\",\"resourceType\":\"AWS::CloudTrail::Trail\"}", &group_times),
         Sample::of(
             "config",
             "AWS Config without items",
