@@ -219,11 +219,16 @@ impl TotalAccount {
             .collect();
         let width = |row: &&ObjectRow| shortened(&row.key).chars().count();
         let key_chars = shown.iter().map(width).max().unwrap_or(0).max(TOTAL.len());
+        // Whoever looks at the objects lists them: that needs no column.
         let has_told = self.rows.iter().any(|row| row.told.is_some());
+        let first_cells = |came_by: &str| match has_told {
+            true => String::new(),
+            false => format!("{came_by:<12}  "),
+        };
         let mut table = format!(
-            "{:<key_chars$}  {:<12}  {:<11}  {:>9}  {:>9}  {:>8}  {:>11}  {:>8}",
+            "{:<key_chars$}  {}{:<11}  {:>9}  {:>9}  {:>8}  {:>11}  {:>8}",
             "object",
-            "came by",
+            first_cells("came by"),
             "state",
             "read",
             "delivered",
@@ -238,11 +243,9 @@ impl TotalAccount {
         for row in &shown {
             let cells = cells(&row.account);
             let state = row.ended.as_str();
-            let (key, came_by) = (shortened(&row.key), row.came_by.as_str());
-            let _ = write!(
-                table,
-                "{key:<key_chars$}  {came_by:<12}  {state:<11}  {cells}"
-            );
+            let key = shortened(&row.key);
+            let came_by = first_cells(row.came_by.as_str());
+            let _ = write!(table, "{key:<key_chars$}  {came_by}{state:<11}  {cells}");
             if let Some(told) = &row.told {
                 let log_type = told.log_type.as_deref().unwrap_or(UNKNOWN);
                 let (first, last) = (time(told.first), time(told.last));
@@ -256,11 +259,11 @@ impl TotalAccount {
         }
         let objects = format!("{} objects", self.objects());
         let cells = cells(&self.sum);
-        let _ = writeln!(
-            table,
-            "{TOTAL:<key_chars$}  {objects:<12}  {:<11}  {cells}",
-            ""
-        );
+        let objects = match has_told {
+            true => format!("{objects:<11}"),
+            false => format!("{objects:<12}  {:<11}", ""),
+        };
+        let _ = writeln!(table, "{TOTAL:<key_chars$}  {objects}  {cells}");
         if self.is_stopped && self.fatal.is_none() {
             table.push_str("stopped before the end: run it again to go on\n");
         }
@@ -302,13 +305,21 @@ fn cells(account: &Account) -> String {
 /// What stands in the table for what is not known.
 const UNKNOWN: &str = "-";
 
+/// To the second; the JSON form has the milliseconds.
 fn time(time: Option<Timestamp>) -> String {
-    time.map_or(UNKNOWN.to_owned(), |time| time.to_string())
+    let Some(time) = time else {
+        return UNKNOWN.to_owned();
+    };
+    let text = time.to_string();
+    match text.rsplit_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
 }
 
 /// What an object was told to be, after what was counted of it.
 fn told_cells(format: &str, log_type: &str, first: &str, last: &str) -> String {
-    let cells = format!("  {format:<18}  {log_type:<12}  {first:<24}  {last}");
+    let cells = format!("  {format:<15}  {log_type:<10}  {first:<20}  {last}");
     cells.trim_end().to_owned()
 }
 

@@ -266,6 +266,9 @@ impl Run<'_> {
             let mut after: Option<String> = None;
             loop {
                 let bucket = self.watched.bucket();
+                let page = ports.store.list(bucket, &prefix, after.as_deref()).await?;
+                check_order(&page, after.as_deref(), self.watched)?;
+                // After the listing: what it shows is carried by rules that are not older.
                 let rules = self.crew.pipeline().rules();
                 if self.rules.look(rules, self.progress).await {
                     self.under_way.held().ask_again(&rules.get(), bucket);
@@ -275,8 +278,6 @@ impl Run<'_> {
                     // What they leave out is skipped and shown.
                     false => Arc::default(),
                 };
-                let page = ports.store.list(bucket, &prefix, after.as_deref()).await?;
-                check_order(&page, after.as_deref(), self.watched)?;
                 let (Some(first), Some(last)) = (page.objects.first(), page.objects.last()) else {
                     break;
                 };
