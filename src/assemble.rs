@@ -13,13 +13,13 @@ use crate::decode::{DecodeError, Decoder};
 use crate::expansion::ExpansionMax;
 use crate::format::Splitter;
 use crate::plan::{Plan, Reading};
-use crate::records::{Frame, LineSplitter, Malformed, Record};
+use crate::records::{Frame, LineSplitter, Record};
 use crate::restore::RestorePoint;
 use crate::shape::{Scratch, Shape, Shaped, is_text};
 
 mod opening;
 
-use opening::Opening;
+pub use opening::Opening;
 
 /// Plain bytes that are decoded at a time where there are no blocks, and the least that a block is
 /// given room for.
@@ -414,7 +414,7 @@ impl Assembler {
         self.split_all()?;
         end?;
         // Twice, where the last line of an object of several lines a record begins one of its own.
-        while let Some(record) = self.splitter.finish().map_err(malformed)? {
+        while let Some(record) = self.splitter.finish()? {
             self.intake.take(record, self.piece.source(), false);
         }
         Ok(())
@@ -505,7 +505,7 @@ impl Assembler {
         let ready_before = intake.ready.len();
         let mut rest = &piece.plain[piece.split..];
         while intake.ready.len() == ready_before {
-            let Some(record) = splitter.pop(&mut rest).map_err(malformed)? else {
+            let Some(record) = splitter.pop(&mut rest)? else {
                 break;
             };
             let end = Position {
@@ -600,13 +600,6 @@ impl Assembler {
     fn cut(&mut self) {
         let end = self.splitter.position();
         self.intake.cut(end, self.piece.source());
-    }
-}
-
-fn malformed(malformed: Malformed) -> DecodeError {
-    DecodeError::Malformed {
-        plain_bytes: malformed.offset,
-        expected: malformed.expected,
     }
 }
 

@@ -32,6 +32,7 @@ use self::magic::{Format, MAGIC_BYTES_MAX, Sniffed, sniff, sniff_all};
 use self::snappy::Snappy;
 use self::zstd::Zstd;
 use crate::expansion::{Expansion, ExpansionMax};
+use crate::records::Malformed;
 use crate::restore::{Inside, RestorePoint};
 
 /// How often an object may be compressed. Firehose compresses once what CloudWatch Logs compressed before (Amazon
@@ -76,6 +77,15 @@ pub enum DecodeError {
         plain_bytes: u64,
         setting: &'static str,
     },
+}
+
+impl From<Malformed> for DecodeError {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed {
+            plain_bytes: malformed.offset,
+            expected: malformed.expected,
+        }
+    }
 }
 
 /// A layer as an error shows it.
@@ -217,6 +227,11 @@ impl Decoder {
     /// Whether the object is not compressed: then decoding can be taken up anywhere.
     pub fn is_plain(&self) -> bool {
         self.is_sniffed && self.layers.is_empty()
+    }
+
+    /// How the object is compressed, as far as that is known: the outermost layer first.
+    pub fn layers(&self) -> impl Iterator<Item = &'static str> {
+        self.layers.iter().map(|layer| layer.format.name())
     }
 
     /// The end of the last member that was whole, so far.

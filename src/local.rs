@@ -5,6 +5,7 @@
 
 pub mod demo;
 pub mod replay;
+pub mod rules;
 pub mod ship;
 pub mod sync;
 
@@ -12,6 +13,8 @@ pub mod account;
 pub mod arguments;
 pub mod crew;
 pub mod destination;
+pub mod look;
+pub mod looks;
 pub mod place;
 pub mod progress;
 pub mod stop;

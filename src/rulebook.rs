@@ -40,6 +40,8 @@ pub enum RulesPlace<S, Q> {
 /// The rules of a process.
 pub struct Rulebook<S, Q> {
     place: RulesPlace<S, Q>,
+    /// What the file is called in what is said of it, if not by its place.
+    name: Option<String>,
     state: Mutex<State>,
 }
 
@@ -69,7 +71,17 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
     pub fn new(place: RulesPlace<S, Q>) -> Self {
         Self {
             place,
+            name: None,
             state: Mutex::default(),
+        }
+    }
+
+    /// The same, with another name for the file in what is said of it.
+    #[must_use]
+    pub fn called(self, name: impl Into<String>) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..self
         }
     }
 
@@ -89,25 +101,26 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
                 kept,
             } => (store, object, *again, kept.as_ref()),
         };
+        let name = self.name.clone().unwrap_or_else(|| object.to_string());
         let mut state = self.state.lock().await;
         let is_due = state.looked_at.is_none_or(|at| at.elapsed() >= again);
         let mut problem = None;
         if is_due || state.rules.is_none() {
-            match look(store, object, &mut state.seen).await {
+            match look(store, object, &name, &mut state.seen).await {
                 Ok(Looked::Unchanged) => {}
                 Ok(Looked::Good(rules, text)) => {
-                    tracing::info!(place = %object, rules = rules.digest(), "rules read");
+                    tracing::info!(place = name, rules = rules.digest(), "rules read");
                     state.rules = Some(rules);
                     keep(kept, text).await;
                 }
-                Err(reason) => problem = Some(format!("{object}: {reason}")),
+                Err(reason) => problem = Some(reason),
             }
             state.looked_at = Some(Instant::now());
         }
         if state.rules.is_none()
             && let Some((store, quarantine)) = kept
             && let Ok(Looked::Good(rules, _)) =
-                look(store, &quarantine.object(LAST_GOOD), &mut None).await
+                look(store, &quarantine.object(LAST_GOOD), LAST_GOOD, &mut None).await
         {
             tracing::warn!(rules = rules.digest(), "the last good rules are in force");
             state.rules = Some(rules);
@@ -120,49 +133,75 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
             None => {
                 // Whoever asks next looks again.
                 state.seen = None;
-                let reason = problem.unwrap_or_else(|| object.to_string());
+                let reason = problem.unwrap_or(name);
                 Err(Failure::new(FailureKind::RulesUnusable, reason))
             }
         }
     }
 }
 
-/// Reads the file, unless it is the one that was read last.
+/// Reads the file, unless it is the one that was read last. Else says why not, a line for each problem of the file.
 async fn look<S: Store>(
     store: &S,
     object: &ObjectId,
+    name: &str,
     seen: &mut Option<Etag>,
 ) -> Result<Looked, String> {
     let read = async {
-        let meta = store.head(object).await.map_err(reason)?;
-        if seen.as_ref() == Some(&meta.etag) {
+        let (etag, text) = match text(store, object, seen.as_ref()).await {
+            // It was written between the look and the read: now it is another one, and whole.
+            Err(StoreError::Replaced { .. }) => text(store, object, seen.as_ref()).await,
+            text => text,
+        }
+        .map_err(|error| error.to_string())?;
+        let Some(text) = text else {
             return Ok(Looked::Unchanged);
-        }
-        if meta.size > FILE_BYTES_MAX as u64 {
-            *seen = Some(meta.etag);
-            return Err(format!(
-                "{} bytes, expected at most {FILE_BYTES_MAX}",
-                meta.size
-            ));
-        }
-        let bytes = match meta.size {
-            0 => Bytes::new(),
-            size => store
-                .read(object, &meta.etag, 0..size)
-                .await
-                .map_err(reason)?,
         };
-        *seen = Some(meta.etag);
-        let text = std::str::from_utf8(&bytes).map_err(|_| "not UTF-8".to_owned())?;
-        let rules = Rules::parse(text).map_err(|errors| errors.to_string())?;
-        Ok(Looked::Good(Arc::new(rules), bytes))
+        *seen = Some(etag);
+        let rules = parse(name, &text)?;
+        Ok(Looked::Good(Arc::new(rules), text))
     };
     let read = timeout(IO_TIMEOUT, read).await;
-    read.unwrap_or_else(|_| Err(format!("not read within {} s", IO_TIMEOUT.as_secs())))
+    read.unwrap_or_else(|_| {
+        Err(format!(
+            "{name}: not read within {} s",
+            IO_TIMEOUT.as_secs()
+        ))
+    })
 }
 
-fn reason(error: StoreError) -> String {
-    error.to_string()
+/// The file's entity tag and its text, unless it has been seen. Of a text that is too long there is one byte more
+/// than it may have.
+async fn text<S: Store>(
+    store: &S,
+    object: &ObjectId,
+    seen: Option<&Etag>,
+) -> Result<(Etag, Option<Bytes>), StoreError> {
+    let meta = store.head(object).await?;
+    if seen == Some(&meta.etag) {
+        return Ok((meta.etag, None));
+    }
+    let text = match meta.size.min(FILE_BYTES_MAX as u64 + 1) {
+        0 => Bytes::new(),
+        size => store.read(object, &meta.etag, 0..size).await?,
+    };
+    Ok((meta.etag, Some(text)))
+}
+
+/// The rules of a file; else all that is wrong with it, a line for each problem, each with the file's name.
+pub fn parse(name: &str, text: &[u8]) -> Result<Rules, String> {
+    if text.len() > FILE_BYTES_MAX {
+        return Err(format!("{name}: expected at most {FILE_BYTES_MAX} bytes"));
+    }
+    let text = std::str::from_utf8(text).map_err(|_| format!("{name}: expected UTF-8"))?;
+    Rules::parse(text).map_err(|errors| {
+        let problems: Vec<String> = errors
+            .to_string()
+            .lines()
+            .map(|problem| format!("{name}: {problem}"))
+            .collect();
+        problems.join("\n")
+    })
 }
 
 /// Keeps good rules for whoever starts while the file is broken.

@@ -8,6 +8,7 @@ use bucket_brigade::local::account::TotalAccount;
 use bucket_brigade::local::arguments::ToolError;
 use bucket_brigade::local::demo::{DemoArgs, demo};
 use bucket_brigade::local::replay::{ReplayArgs, replay};
+use bucket_brigade::local::rules::{Explained, RulesCommand, check, explain};
 use bucket_brigade::local::ship::{self, ShipArgs, ship};
 use bucket_brigade::local::stop::Stop;
 use bucket_brigade::local::sync::{self, SyncArgs, sync};
@@ -29,6 +30,12 @@ Exit codes:
   1  something was quarantined or is not done, a check failed, or it could not go on
   2  the command cannot be done as it was asked for
   130  stopped at once by a second Ctrl-C";
+
+const RULES_EXIT_CODES: &str = "\
+Exit codes:
+  0  the rules are right; it is said what becomes of the object
+  1  the object cannot be read, or not be carried as it is
+  2  the rules are wrong, or the command cannot be done as it was asked for";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -57,6 +64,9 @@ enum Command {
     /// them. Exits with 0 if all that was asked for has left quarantine; a dry run, if it came to its end.
     #[command(after_help = EXIT_CODES)]
     Replay(ReplayArgs),
+    /// Say whether rules are right, and what they say of an object
+    #[command(subcommand, after_help = RULES_EXIT_CODES)]
+    Rules(RulesCommand),
 }
 
 fn main() -> ExitCode {
@@ -111,6 +121,19 @@ async fn run(command: Command) -> ExitCode {
             }
             Err(error) => fail(&error),
         },
+        Command::Rules(RulesCommand::Check(args)) => match check(&args).await {
+            Ok(right) => said(&right, true),
+            Err(ToolError::Usage(problems)) => {
+                // As compilers have it, so that an editor finds the lines.
+                let _ = writeln!(std::io::stderr(), "{problems}");
+                ExitCode::from(2)
+            }
+            Err(error) => fail(&error),
+        },
+        Command::Rules(RulesCommand::Explain(args)) => match explain(&args).await {
+            Ok(explained) => explained_as(&explained, args.json),
+            Err(error) => fail(&error),
+        },
         Command::Ship(args) => match ship(&args, stop).await {
             Ok(total) => {
                 complain(&total);
@@ -141,10 +164,31 @@ fn answer(
         true => writeln!(std::io::stderr(), "{}", text.trim_end()),
         false => writeln!(std::io::stdout(), "{}", text.trim_end()),
     };
-    match (well, written) {
-        (true, Ok(())) => ExitCode::SUCCESS,
-        (false, _) | (_, Err(_)) => ExitCode::from(1),
+    code(well, written.is_ok())
+}
+
+fn explained_as(explained: &Explained, json: bool) -> ExitCode {
+    let text = match json {
+        true => explained.json().to_string(),
+        false => explained.text(),
+    };
+    let code = said(&text, explained.problem.is_none());
+    if let Some(problem) = &explained.problem {
+        fail(&ToolError::failed(problem));
     }
+    code
+}
+
+fn said(text: &str, well: bool) -> ExitCode {
+    let written = writeln!(std::io::stdout(), "{}", text.trim_end());
+    code(well, written.is_ok())
+}
+
+fn code(well: bool, is_written: bool) -> ExitCode {
+    if well && is_written {
+        return ExitCode::SUCCESS;
+    }
+    ExitCode::from(1)
 }
 
 /// Says why it could not go on, whoever reads the account.

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::looks::Told;
 use crate::checkpoint::Account;
+use crate::clock::Timestamp;
 use crate::failure::{Failure, FailureKind};
 
 /// Rows that are kept; of any more only the sums are.
@@ -76,6 +78,8 @@ pub struct ObjectRow {
     pub came_by: CameBy,
     pub ended: Ended,
     pub account: Account,
+    /// What it was told to be, if anybody looked.
+    pub told: Option<Told>,
 }
 
 /// What became of all objects. An object that an earlier run began has its whole account here.
@@ -175,7 +179,8 @@ impl TotalAccount {
             .take(NAMED_MAX)
             .map(named)
             .collect();
-        let Value::Object(map) = json!({
+        let told: Vec<Value> = self.rows.iter().filter_map(told).take(NAMED_MAX).collect();
+        let Value::Object(mut map) = json!({
             "objects": self.objects(),
             "objects_settled": self.objects_settled,
             "objects_quarantined": self.objects_quarantined,
@@ -196,6 +201,9 @@ impl TotalAccount {
         }) else {
             return Map::new();
         };
+        if !told.is_empty() {
+            map.insert("told".to_owned(), Value::Array(told));
+        }
         map
     }
 
@@ -211,10 +219,16 @@ impl TotalAccount {
             .collect();
         let width = |row: &&ObjectRow| shortened(&row.key).chars().count();
         let key_chars = shown.iter().map(width).max().unwrap_or(0).max(TOTAL.len());
+        // Whoever looks at the objects lists them: that needs no column.
+        let has_told = self.rows.iter().any(|row| row.told.is_some());
+        let first_cells = |came_by: &str| match has_told {
+            true => String::new(),
+            false => format!("{came_by:<12}  "),
+        };
         let mut table = format!(
-            "{:<key_chars$}  {:<12}  {:<11}  {:>9}  {:>9}  {:>8}  {:>11}  {:>8}\n",
+            "{:<key_chars$}  {}{:<11}  {:>9}  {:>9}  {:>8}  {:>11}  {:>8}",
             "object",
-            "came by",
+            first_cells("came by"),
             "state",
             "read",
             "delivered",
@@ -222,14 +236,22 @@ impl TotalAccount {
             "quarantined",
             "requests"
         );
+        if has_told {
+            table.push_str(&told_cells("format", "type", "first record", "last record"));
+        }
+        table.push('\n');
         for row in &shown {
             let cells = cells(&row.account);
             let state = row.ended.as_str();
-            let (key, came_by) = (shortened(&row.key), row.came_by.as_str());
-            let _ = writeln!(
-                table,
-                "{key:<key_chars$}  {came_by:<12}  {state:<11}  {cells}"
-            );
+            let key = shortened(&row.key);
+            let came_by = first_cells(row.came_by.as_str());
+            let _ = write!(table, "{key:<key_chars$}  {came_by}{state:<11}  {cells}");
+            if let Some(told) = &row.told {
+                let log_type = told.log_type.as_deref().unwrap_or(UNKNOWN);
+                let (first, last) = (time(told.first), time(told.last));
+                table.push_str(&told_cells(&told.format, log_type, &first, &last));
+            }
+            table.push('\n');
         }
         if shown.len() < self.rows.len() {
             let hidden = self.rows.len() - shown.len();
@@ -237,11 +259,11 @@ impl TotalAccount {
         }
         let objects = format!("{} objects", self.objects());
         let cells = cells(&self.sum);
-        let _ = writeln!(
-            table,
-            "{TOTAL:<key_chars$}  {objects:<12}  {:<11}  {cells}",
-            ""
-        );
+        let objects = match has_told {
+            true => format!("{objects:<11}"),
+            false => format!("{objects:<12}  {:<11}", ""),
+        };
+        let _ = writeln!(table, "{TOTAL:<key_chars$}  {objects}  {cells}");
         if self.is_stopped && self.fatal.is_none() {
             table.push_str("stopped before the end: run it again to go on\n");
         }
@@ -280,6 +302,44 @@ fn cells(account: &Account) -> String {
     )
 }
 
+/// What stands in the table for what is not known.
+const UNKNOWN: &str = "-";
+
+/// To the second; the JSON form has the milliseconds.
+fn time(time: Option<Timestamp>) -> String {
+    let Some(time) = time else {
+        return UNKNOWN.to_owned();
+    };
+    let text = time.to_string();
+    match text.rsplit_once('.') {
+        Some((seconds, _)) => format!("{seconds}Z"),
+        None => text,
+    }
+}
+
+/// What an object was told to be, after what was counted of it.
+fn told_cells(format: &str, log_type: &str, first: &str, last: &str) -> String {
+    let cells = format!("  {format:<15}  {log_type:<10}  {first:<20}  {last}");
+    cells.trim_end().to_owned()
+}
+
+/// A row of which it was told what it is.
+fn told(row: &ObjectRow) -> Option<Value> {
+    let told = row.told.as_ref()?;
+    Some(json!({
+        "key": row.key,
+        "state": row.ended.as_str(),
+        "format": told.format,
+        "type": told.log_type,
+        "first": told.first.map(|time| time.to_string()),
+        "last": told.last.map(|time| time.to_string()),
+        "records_read": row.account.records_read,
+        "records_delivered": row.account.records_delivered,
+        "records_filtered": row.account.records_filtered,
+        "records_quarantined": row.account.records_quarantined,
+    }))
+}
+
 fn named(row: &ObjectRow) -> Value {
     let failure = row.ended.failure();
     let place = match &row.ended {
@@ -309,6 +369,7 @@ mod tests {
                 records_delivered: delivered,
                 ..Account::default()
             },
+            told: None,
         }
     }
 
@@ -320,6 +381,30 @@ mod tests {
         total.add(row("b", Ended::Settled, 3, 2));
         total.add(row("c", Ended::Settled, 2, 3));
         assert!(!total.holds(), "two faults that cancel out are two faults");
+    }
+
+    #[test]
+    fn what_objects_were_told_to_be_is_shown_if_anybody_looked() {
+        let mut total = TotalAccount::default();
+        total.add(row("a", Ended::Settled, 1, 1));
+        assert!(!total.table(9).contains("format") && !total.json().contains_key("told"));
+        let told = Told {
+            format: "alb".to_owned(),
+            log_type: Some("elb".to_owned()),
+            first: Some(Timestamp::from_ms(1)),
+            last: None,
+        };
+        total.add(ObjectRow {
+            told: Some(told),
+            ..row("b", Ended::Settled, 1, 1)
+        });
+        let table = total.table(9);
+        let lines: Vec<&str> = table.lines().collect();
+        let at = |line: &str, text| line.find(text).unwrap_or_else(|| panic!("{text}: {table}"));
+        assert_eq!(at(lines[0], "format"), at(lines[2], "alb"));
+        assert_eq!(at(lines[0], "type"), at(lines[2], "elb"));
+        assert_eq!(at(lines[0], "first record"), at(lines[2], "1970-01-01T"));
+        assert_eq!(total.json()["told"][0]["first"], "1970-01-01T00:00:00.001Z");
     }
 
     #[test]

@@ -14,12 +14,14 @@ use super::place::Keep;
 use crate::aws::{Aws, AwsSettings};
 use crate::config::{Config, ConfigErrors, Endpoint, EndpointKind, WatchedPrefix, environment};
 use crate::failure::Failure;
+use crate::function::ConfiguredToken;
 use crate::ledger::LedgerError;
 use crate::pipeline::OBJECTS_HELD_MAX;
 use crate::quarantine::QuarantinePlace;
 use crate::quarantine::dir::DirQuarantine;
 use crate::quarantine::s3::S3Quarantine;
 use crate::sink::endpoint::EndpointSink;
+use crate::sink::routed::RoutedSink;
 use crate::tls;
 use crate::token::{FixedToken, Token};
 
@@ -74,6 +76,15 @@ impl Kind {
     }
 }
 
+impl From<Kind> for EndpointKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Logzio => Self::Logzio,
+            Kind::Http => Self::Http,
+        }
+    }
+}
+
 /// Where records go.
 #[derive(Clone, Debug, Args)]
 pub struct EndpointArgs {
@@ -93,6 +104,19 @@ pub struct EndpointArgs {
     /// Give each record a field s3_object_key with bucket/key
     #[arg(long, help_heading = "Endpoint")]
     pub add_source_field: bool,
+}
+
+/// What goes where, as what, and what is left out.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RulesArgs {
+    /// A rules file, see docs/rules.md [env: RULES_URL, or RULES for the rules themselves]
+    #[arg(
+        long,
+        value_name = "FILE|s3://BUCKET/KEY",
+        value_parser = clap::builder::NonEmptyStringValueParser::new(),
+        help_heading = "Endpoint"
+    )]
+    pub rules: Option<String>,
 }
 
 /// As whom S3 is read, and where it is.
@@ -173,16 +197,15 @@ impl EndpointArgs {
         self.to.as_deref() == Some("stdout")
     }
 
-    /// The destination, its kind, and the type of all records, if there is one.
+    /// The destination, its kind, and the type of all records, if there is one. Tokens of the endpoints of rules
+    /// are read with the credentials of `aws`.
     pub fn destination(
         &self,
         tls: &rustls::ClientConfig,
+        aws: &Aws,
     ) -> Result<(Destination, EndpointKind, Option<String>), ToolError> {
         if self.is_stdout() {
-            let kind = match self.kind {
-                None | Some(Kind::Logzio) => EndpointKind::Logzio,
-                Some(Kind::Http) => EndpointKind::Http,
-            };
+            let kind = self.kind.unwrap_or(Kind::Logzio).into();
             let destination = Destination::new(Way::Stdout(StdoutSink));
             return Ok((destination, kind, self.log_type.clone()));
         }
@@ -199,8 +222,11 @@ impl EndpointArgs {
         })
         .map_err(|errors| refused(&errors))?;
         let client = tls::http_client(tls).map_err(ToolError::failed)?;
-        let sink = EndpointSink::new(client, &endpoint, given);
+        let sink = EndpointSink::new(client.clone(), &endpoint, given);
         let sink = sink.ok_or_else(|| ToolError::usage(NO_TOKEN))?;
+        let aws = aws.config().clone();
+        let token = move |place: &_| ConfiguredToken::new(place, &aws).map(GivenToken::Configured);
+        let sink = RoutedSink::new(sink, client, Box::new(token));
         let destination = Destination::new(Way::Endpoint(sink));
         Ok((destination, endpoint.kind, endpoint.log_type))
     }
@@ -239,6 +265,7 @@ fn in_words_of_the_tool(name: &str, problem: &str) -> String {
         "ENDPOINT_KIND" => problem.replacen("ENDPOINT_KIND", "--kind", 1),
         "LOG_TYPE" => problem.replacen("LOG_TYPE", "--type", 1),
         "SINCE" => problem.replacen("SINCE", "--since", 1),
+        "RULES_URL" => problem.replacen("RULES_URL", "--rules", 1),
         "ENDPOINT_TOKEN_ARN" => NO_TOKEN.to_owned(),
         _ => problem.to_owned(),
     }
@@ -256,37 +283,65 @@ impl StoreArgs {
     }
 }
 
-impl PaceArgs {
-    /// The settings of the environment, with what the arguments say in their place.
-    pub fn config(&self, kind: EndpointKind, since: Option<&str>) -> Result<Config, ToolError> {
-        let number = |number: Option<usize>| number.map(|number| number.to_string());
-        Config::parse(|name| match name {
-            "OBJECTS_IN_FLIGHT_MAX" => number(self.objects_in_flight).or_else(|| environment(name)),
-            "REQUESTS_IN_FLIGHT_MAX" => {
-                number(self.requests_in_flight).or_else(|| environment(name))
+/// Variables that mean for the tool what they mean for the functions.
+const SHARED: &[&str] = &[
+    "ADD_TIMESTAMP",
+    "RULES",
+    "RULES_URL",
+    "RULES_REFRESH_MS",
+    "AWS_REGION",
+    "OBJECTS_IN_FLIGHT_MAX",
+    "REQUESTS_IN_FLIGHT_MAX",
+    "BATCH_BYTES_MAX",
+    "RECORD_BYTES_MAX",
+    "PART_BYTES",
+    "RESTORE_INTERVAL_BYTES",
+    "OBJECT_PLAIN_BYTES_MAX",
+    "EXPANSION_MAX",
+    "BODY_BYTES_IN_FLIGHT_MAX",
+    "SHARE_LINGER_MS",
+    "ATTEMPTS_MAX",
+    "DELIVERY_TIMEOUT_MS",
+    "SSL_CERT_FILE",
+];
+
+/// The settings of the environment, with what the arguments say in their place.
+pub fn settings(
+    kind: EndpointKind,
+    rules: &RulesArgs,
+    said: impl Fn(&str) -> Option<String>,
+) -> Result<Config, ToolError> {
+    let shared = |name: &str| SHARED.contains(&name).then(|| environment(name)).flatten();
+    Config::parse(|name| match (name, &rules.rules) {
+        ("ENDPOINT_KIND", _) => Some(
+            match kind {
+                EndpointKind::Logzio => "logzio",
+                EndpointKind::Http => "http",
             }
-            "ENDPOINT_KIND" => Some(
-                match kind {
-                    EndpointKind::Logzio => "logzio",
-                    EndpointKind::Http => "http",
-                }
-                .to_owned(),
-            ),
+            .to_owned(),
+        ),
+        ("RULES", Some(_)) => None,
+        ("RULES_URL", Some(place)) => Some(place.clone()),
+        _ => said(name).or_else(|| shared(name)),
+    })
+    .map_err(|errors| refused(&errors))
+}
+
+impl PaceArgs {
+    /// The settings of the environment, with what these and other arguments say in their place.
+    pub fn config(
+        &self,
+        kind: EndpointKind,
+        rules: &RulesArgs,
+        since: Option<&str>,
+    ) -> Result<Config, ToolError> {
+        let number = |number: Option<usize>| number.map(|number| number.to_string());
+        settings(kind, rules, |name| match name {
+            "OBJECTS_IN_FLIGHT_MAX" => number(self.objects_in_flight),
+            "REQUESTS_IN_FLIGHT_MAX" => number(self.requests_in_flight),
             "SINCE" => since.map(str::to_owned),
-            "BATCH_BYTES_MAX"
-            | "RECORD_BYTES_MAX"
-            | "PART_BYTES"
-            | "RESTORE_INTERVAL_BYTES"
-            | "OBJECT_PLAIN_BYTES_MAX"
-            | "EXPANSION_MAX"
-            | "BODY_BYTES_IN_FLIGHT_MAX"
-            | "SHARE_LINGER_MS"
-            | "ATTEMPTS_MAX"
-            | "DELIVERY_TIMEOUT_MS"
-            | "SSL_CERT_FILE" => environment(name),
             _ => None,
         })
-        .map_err(|errors| refused(&errors))
     }
 
     pub fn crew(&self) -> CrewBounds {

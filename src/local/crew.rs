@@ -167,6 +167,7 @@ impl<L: Ledger + 'static> Crew<L> {
             came_by: task.came_by,
             ended,
             account,
+            told: None,
         };
         loop {
             let stop_at = clock.now().plus(self.bounds.patience);

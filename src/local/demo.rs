@@ -38,7 +38,7 @@ use crate::aws::{Aws, AwsSettings};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Endpoint, EndpointKind, TokenPlace, WatchedPrefix};
 use crate::event::Trigger;
-use crate::function::{self, random};
+use crate::function::{self, ConfiguredToken, random};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::object::WorkItem;
 use crate::pipeline::{OBJECTS_HELD_MAX, Ports};
@@ -48,6 +48,7 @@ use crate::queue::memory::MemoryQueue;
 use crate::reconcile::{PassReport, ReconcileBounds, Reconciler};
 use crate::rules::RulesInForce;
 use crate::sink::endpoint::EndpointSink;
+use crate::sink::routed::RoutedSink;
 use crate::store::s3::S3Store;
 use crate::tls;
 use crate::token::{FixedToken, Token};
@@ -228,10 +229,10 @@ impl Stage {
         );
         let aws = aws.await.map_err(ToolError::failed)?;
         let ledger = SqliteLedger::open(folder.0.join("ledger"))?;
-        let destination = destination(&tls, &listener, token.clone())?;
+        let destination = destination(&tls, &listener, token.clone(), &aws)?;
         let progress = Progress::new(quiet, destination.meter());
         let ports = Ports {
-            store: Source::S3(aws.source_store()),
+            store: Source::s3(aws.source_store()),
             sink: destination,
             ledger: ledger.clone(),
             quarantine: Keep::S3(S3Quarantine::new(aws.s3(), S3Place::new(QUARANTINE, ""))),
@@ -472,6 +473,7 @@ fn destination(
     tls: &rustls::ClientConfig,
     listener: &ListenerServer,
     token: String,
+    aws: &Aws,
 ) -> Result<Destination, ToolError> {
     let token = Token::new(token);
     let endpoint = Endpoint {
@@ -482,9 +484,12 @@ fn destination(
     };
     let client = tls::http_client(tls).map_err(ToolError::failed)?;
     let given = GivenToken::Fixed(FixedToken(token));
-    EndpointSink::new(client, &endpoint, Some(given))
-        .map(|sink| Destination::new(Way::Endpoint(sink)))
-        .ok_or_else(|| ToolError::failed("the endpoint of the demonstration wants a token"))
+    let sink = EndpointSink::new(client.clone(), &endpoint, Some(given))
+        .ok_or_else(|| ToolError::failed("the endpoint of the demonstration wants a token"))?;
+    let aws = aws.config().clone();
+    let token = move |place: &_| ConfiguredToken::new(place, &aws).map(GivenToken::Configured);
+    let sink = RoutedSink::new(sink, client, Box::new(token));
+    Ok(Destination::new(Way::Endpoint(sink)))
 }
 
 /// Some requests are put off, some fail: none is lost by it.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::body::Body;
-use crate::sink::endpoint::EndpointSink;
+use crate::function::ConfiguredToken;
+use crate::sink::routed::RoutedSink;
 use crate::sink::{Answer, Refusals, Sink};
 use crate::token::{FixedToken, Token, TokenError, TokenSource};
 
@@ -20,7 +21,8 @@ pub struct Destination {
 
 #[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Way {
-    Endpoint(EndpointSink<GivenToken>),
+    /// The endpoint of the arguments, and those of rules.
+    Endpoint(RoutedSink<GivenToken>),
     Stdout(StdoutSink),
 }
 
@@ -117,10 +119,12 @@ impl Sink for StdoutSink {
     }
 }
 
-/// A token from the environment, or from a file that is read again when the token is refused.
+/// A token from the environment, from a file that is read again when the token is refused, or from where a rule
+/// says.
 pub enum GivenToken {
     Fixed(FixedToken),
     File(FileToken),
+    Configured(ConfiguredToken),
 }
 
 pub struct FileToken {
@@ -154,6 +158,7 @@ impl TokenSource for GivenToken {
         match self {
             GivenToken::Fixed(token) => token.read().await,
             GivenToken::File(file) => file.read().await,
+            GivenToken::Configured(configured) => configured.read().await,
         }
     }
 }

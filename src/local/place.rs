@@ -1,9 +1,11 @@
 //! Where the tool reads and where it keeps: a bucket or a folder, behind one type each.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::looks::Looks;
 use crate::object::{Etag, ObjectId};
 use crate::quarantine::dir::DirQuarantine;
 use crate::quarantine::s3::S3Quarantine;
@@ -12,17 +14,47 @@ use crate::store::dir::DirStore;
 use crate::store::s3::S3Store;
 use crate::store::{ObjectMeta, Page, Store, StoreError};
 
-/// Where objects are read.
-pub enum Source {
+/// Where objects are read, and who looks on.
+pub struct Source {
+    place: Place,
+    looks: Option<Arc<Looks>>,
+}
+
+enum Place {
     S3(S3Store),
     Dir(DirStore),
 }
 
+impl Source {
+    pub fn s3(store: S3Store) -> Self {
+        Self {
+            place: Place::S3(store),
+            looks: None,
+        }
+    }
+
+    pub fn dir(store: DirStore) -> Self {
+        Self {
+            place: Place::Dir(store),
+            looks: None,
+        }
+    }
+
+    /// The same, but what is read is looked at.
+    #[must_use]
+    pub fn looked_at_by(self, looks: Arc<Looks>) -> Self {
+        Self {
+            looks: Some(looks),
+            ..self
+        }
+    }
+}
+
 impl Store for Source {
     async fn head(&self, object: &ObjectId) -> Result<ObjectMeta, StoreError> {
-        match self {
-            Source::S3(store) => store.head(object).await,
-            Source::Dir(store) => store.head(object).await,
+        match &self.place {
+            Place::S3(store) => store.head(object).await,
+            Place::Dir(store) => store.head(object).await,
         }
     }
 
@@ -32,10 +64,15 @@ impl Store for Source {
         etag: &Etag,
         range: Range<u64>,
     ) -> Result<Bytes, StoreError> {
-        match self {
-            Source::S3(store) => store.read(object, etag, range).await,
-            Source::Dir(store) => store.read(object, etag, range).await,
+        let start = range.start;
+        let bytes = match &self.place {
+            Place::S3(store) => store.read(object, etag, range).await?,
+            Place::Dir(store) => store.read(object, etag, range).await?,
+        };
+        if let Some(looks) = &self.looks {
+            looks.read(&object.key, start, bytes.clone()).await;
         }
+        Ok(bytes)
     }
 
     async fn list(
@@ -44,9 +81,9 @@ impl Store for Source {
         prefix: &str,
         start_after: Option<&str>,
     ) -> Result<Page, StoreError> {
-        match self {
-            Source::S3(store) => store.list(bucket, prefix, start_after).await,
-            Source::Dir(store) => store.list(bucket, prefix, start_after).await,
+        match &self.place {
+            Place::S3(store) => store.list(bucket, prefix, start_after).await,
+            Place::Dir(store) => store.list(bucket, prefix, start_after).await,
         }
     }
 }

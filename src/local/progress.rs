@@ -63,6 +63,14 @@ impl Progress {
         }
     }
 
+    /// A problem, whoever reads the account: nothing is hidden by `quiet`.
+    pub fn complain(&self, text: &str) {
+        match self {
+            Progress::Bar(bar) => bar.println(text),
+            Progress::Lines | Progress::Quiet => eprintln!("{text}"),
+        }
+    }
+
     /// An object was found that is to be carried.
     pub fn found(&self) {
         match self {

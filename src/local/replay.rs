@@ -13,11 +13,12 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::account::{CameBy, TotalAccount};
-use super::arguments::{EndpointArgs, PaceArgs, StoreArgs, ToolError, tls_config};
+use super::arguments::{EndpointArgs, PaceArgs, RulesArgs, StoreArgs, ToolError, tls_config};
 use super::crew::{Crew, LEDGER_MARGIN, Task};
 use super::destination::{Destination, StdoutSink, Way};
 use super::place::{Keep, Source};
 use super::progress::Progress;
+use super::rules::rules_now;
 use super::stop::Stop;
 use super::sync::{LEASE, RETENTION};
 use crate::aws::Aws;
@@ -35,6 +36,7 @@ use crate::quarantine::QuarantinePlace;
 use crate::quarantine::dir::DirQuarantine;
 use crate::quarantine::s3::S3Quarantine;
 use crate::replay::{Carry, ReplayReport, ReplayRequest, Replayer};
+use crate::rules::Rules;
 
 /// Objects that are found before they are carried.
 const FOUND_MAX: usize = 1_000;
@@ -60,6 +62,8 @@ pub struct ReplayArgs {
     pub may_double: bool,
     #[command(flatten)]
     pub endpoint: EndpointArgs,
+    #[command(flatten)]
+    pub rules: RulesArgs,
     /// The file that remembers what was delivered: that of `brigade sync`
     #[arg(
         long,
@@ -102,13 +106,10 @@ pub async fn replay(args: &ReplayArgs, stop: Stop) -> Result<Outcome, ToolError>
     let tls = tls_config()?;
     let (place, under) = place_and_part(&args.from);
     let place = QuarantinePlace::parse(place).map_err(ToolError::usage)?;
-    let aws = args.store.aws(&tls).await;
-    let keep = match (&place, &aws) {
-        (QuarantinePlace::Dir(root), _) => Keep::Dir(DirQuarantine::new(root)),
-        (QuarantinePlace::S3(place), Ok(aws)) => {
-            Keep::S3(S3Quarantine::new(aws.s3(), place.clone()))
-        }
-        (QuarantinePlace::S3(_), Err(error)) => return Err(ToolError::usage(error)),
+    let aws = args.store.aws(&tls).await?;
+    let keep = match &place {
+        QuarantinePlace::Dir(root) => Keep::Dir(DirQuarantine::new(root)),
+        QuarantinePlace::S3(place) => Keep::S3(S3Quarantine::new(aws.s3(), place.clone())),
     };
     let (destination, kind, log_type) = match args.dry_run {
         true => (
@@ -116,9 +117,10 @@ pub async fn replay(args: &ReplayArgs, stop: Stop) -> Result<Outcome, ToolError>
             EndpointKind::Logzio,
             None,
         ),
-        false => args.endpoint.destination(&tls)?,
+        false => args.endpoint.destination(&tls, &aws)?,
     };
-    let config = args.pace.config(kind, None)?;
+    let config = args.pace.config(kind, &args.rules, None)?;
+    let rules = rules_now(&config.rules, &aws).await?;
     let mut bounds = function::bounds(&config, kind, log_type.as_deref());
     bounds.plan.add_source_field |= args.endpoint.add_source_field;
     bounds.lease = LEASE;
@@ -138,8 +140,8 @@ pub async fn replay(args: &ReplayArgs, stop: Stop) -> Result<Outcome, ToolError>
         ),
         keep,
         destination,
-        // Without credentials the records can go all the same.
-        aws: aws.ok(),
+        rules,
+        aws,
     };
     let crew = args.pace.crew();
     if args.dry_run {
@@ -147,14 +149,13 @@ pub async fn replay(args: &ReplayArgs, stop: Stop) -> Result<Outcome, ToolError>
             .run(Arc::new(MemoryLedger::new()), bounds, crew, stop)
             .await;
     }
-    match (&args.table, &work.aws) {
-        (Some(table), Some(aws)) => {
+    match &args.table {
+        Some(table) => {
             bounds.retention = config.retention;
-            let ledger = DynamoLedger::new(aws.dynamodb(), table.clone());
+            let ledger = DynamoLedger::new(work.aws.dynamodb(), table.clone());
             work.run(Arc::new(ledger), bounds, crew, stop).await
         }
-        (Some(_), None) => Err(ToolError::usage("--table needs a region: give --region")),
-        (None, _) => {
+        None => {
             bounds.retention = RETENTION;
             let ledger = SqliteLedger::open(&args.ledger).map_err(ToolError::usage)?;
             work.run(Arc::new(ledger), bounds, crew, stop).await
@@ -168,7 +169,9 @@ struct Work {
     progress: Progress,
     keep: Keep,
     destination: Destination,
-    aws: Option<Aws>,
+    /// By which objects are carried that are kept by reference.
+    rules: Arc<Rules>,
+    aws: Aws,
 }
 
 impl Work {
@@ -179,12 +182,8 @@ impl Work {
         crew: super::crew::CrewBounds,
         stop: Stop,
     ) -> Result<Outcome, ToolError> {
-        let source = match &self.aws {
-            Some(aws) => Source::S3(aws.source_store()),
-            None => Source::Dir(crate::store::dir::DirStore::new("")),
-        };
         let ports = Ports {
-            store: source,
+            store: Source::s3(self.aws.source_store()),
             sink: self.destination.clone(),
             ledger,
             quarantine: self.keep.clone(),
@@ -192,6 +191,7 @@ impl Work {
             random,
         };
         let crew = Crew::new(ports, bounds, crew, stop);
+        crew.pipeline().rules().set(Arc::clone(&self.rules));
         let replayer = Replayer::beside(crew.pipeline());
         let (tasks, found) = mpsc::channel(FOUND_MAX);
         let mut total = TotalAccount::default();
@@ -206,12 +206,12 @@ impl Work {
             std::future::pending().await
         };
         let replayed = async {
-            let objects = self.aws.as_ref().map(|_| ToCrew {
+            let objects = ToCrew {
                 tasks,
                 progress: &self.progress,
-            });
+            };
             tokio::select! {
-                replayed = self.replay(&replayer, objects.as_ref()) => replayed,
+                replayed = self.replay(&replayer, &objects) => replayed,
                 never = stopped => never,
             }
         };
@@ -230,7 +230,7 @@ impl Work {
     async fn replay<L: Ledger + 'static>(
         &self,
         replayer: &Replayer<Destination, Arc<L>, Keep, SystemClock>,
-        objects: Option<&ToCrew<'_>>,
+        objects: &ToCrew<'_>,
     ) -> Result<ReplayReport, Failure> {
         let worker = format!("brigade {}", std::process::id());
         let mut request = self.request.clone();
@@ -241,7 +241,9 @@ impl Work {
                 stop_at,
                 end_at: stop_at.plus(LEDGER_MARGIN),
             };
-            let report = replayer.run(&request, objects, &worker, deadline).await?;
+            let report = replayer
+                .run(&request, Some(objects), &worker, deadline)
+                .await?;
             let has_time_run_out = report.failure.as_ref().is_none_or(|failure| {
                 matches!(failure.kind, FailureKind::NotBegun | FailureKind::OutOfTime)
             });

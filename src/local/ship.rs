@@ -1,15 +1,18 @@
 //! `brigade ship`: files, folders or objects through the very same pipeline, with nothing remembered.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::sync::mpsc;
 
 use super::account::{CameBy, TotalAccount};
-use super::arguments::{EndpointArgs, StoreArgs, ToolError, WorkArgs, tls_config};
+use super::arguments::{EndpointArgs, RulesArgs, StoreArgs, ToolError, WorkArgs, tls_config};
 use super::crew::{Crew, Task};
+use super::looks::Looks;
 use super::place::Source;
 use super::progress::Progress;
+use super::rules::rules_now;
 use super::stop::Stop;
 use crate::clock::SystemClock;
 use crate::config::WatchedPrefix;
@@ -22,7 +25,7 @@ use crate::store::Store;
 use crate::store::dir::DirStore;
 
 /// The name of the bucket that a folder plays.
-const LOCAL_BUCKET: &str = "local";
+pub(super) const LOCAL_BUCKET: &str = "local";
 /// Items that are found before they are carried.
 const FOUND_MAX: usize = 1_000;
 /// Rows of the table for a person.
@@ -36,6 +39,8 @@ pub struct ShipArgs {
     #[command(flatten)]
     pub endpoint: EndpointArgs,
     #[command(flatten)]
+    pub rules: RulesArgs,
+    #[command(flatten)]
     pub store: StoreArgs,
     #[command(flatten)]
     pub work: WorkArgs,
@@ -45,16 +50,16 @@ pub struct ShipArgs {
 /// not go on; an error says that it did not begin.
 pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError> {
     let tls = tls_config()?;
-    let (destination, kind, log_type) = args.endpoint.destination(&tls)?;
+    let aws = args.store.aws(&tls).await?;
+    let (destination, kind, log_type) = args.endpoint.destination(&tls, &aws)?;
     let (source, bucket, prefix, keep) = match args.from.strip_prefix("s3://") {
         Some(place) => {
             let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-            let aws = args.store.aws(&tls).await?;
             // A prefix that is shipped is taken as it is written, without dates.
             let listed = WatchedPrefix::parse(&args.from.replace('%', "%%"))
                 .map_err(|expected| ToolError::Usage(format!("expected {expected}")))?;
             let keep = args.work.keep(Some(&aws), Some(&listed))?;
-            (Source::S3(aws.source_store()), bucket, prefix, keep)
+            (Source::s3(aws.source_store()), bucket, prefix, keep)
         }
         None => {
             let path = Path::new(&args.from);
@@ -65,10 +70,11 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
                 )));
             }
             let keep = args.work.keep(None, None)?;
-            (Source::Dir(DirStore::new(path)), LOCAL_BUCKET, "", keep)
+            (Source::dir(DirStore::new(path)), LOCAL_BUCKET, "", keep)
         }
     };
-    let config = args.work.pace.config(kind, None)?;
+    let config = args.work.pace.config(kind, &args.rules, None)?;
+    let rules = rules_now(&config.rules, &aws).await?;
     let mut bounds = function::bounds(&config, kind, log_type.as_deref());
     bounds.plan.add_source_field |= args.endpoint.add_source_field;
     let mut crew_bounds = args.work.pace.crew();
@@ -77,9 +83,10 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
         bounds.requests_in_flight_max = 1;
         crew_bounds.objects_held_max = 1;
     }
+    let looks = Looks::new(&bounds, kind, Arc::clone(&rules));
     let progress = Progress::new(args.work.pace.json, destination.meter());
     let ports = Ports {
-        store: source,
+        store: source.looked_at_by(Arc::clone(&looks)),
         sink: destination,
         ledger: MemoryLedger::new(),
         quarantine: keep,
@@ -87,15 +94,17 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
         random,
     };
     let crew = Crew::new(ports, bounds, crew_bounds, stop);
+    crew.pipeline().rules().set(rules);
     let (tasks, found) = mpsc::channel(FOUND_MAX);
     let mut total = TotalAccount::default();
-    let carried = crew.carry_all(found, |_, row| {
+    let carried = crew.carry_all(found, |_, mut row| {
+        row.told = looks.take(&row.key);
         progress.done(&row);
         total.add(row);
     });
     let finding = async {
         tokio::select! {
-            found = find(&crew, bucket, prefix, tasks, &progress) => found,
+            found = find(&crew, (bucket, prefix), tasks, &looks, &progress) => found,
             () = crew.stop().asked() => Ok(()),
         }
     };
@@ -112,9 +121,9 @@ pub async fn ship(args: &ShipArgs, stop: Stop) -> Result<TotalAccount, ToolError
 /// Lists everything, and sends it to be carried.
 async fn find(
     crew: &Crew<MemoryLedger>,
-    bucket: &str,
-    prefix: &str,
+    (bucket, prefix): (&str, &str),
     tasks: mpsc::Sender<Task>,
+    looks: &Looks,
     progress: &Progress,
 ) -> Result<(), Failure> {
     let mut after = None;
@@ -126,13 +135,15 @@ async fn find(
             .await?;
         after = page.objects.last().map(|object| object.key.clone());
         for object in page.objects {
+            let content = ContentId {
+                bucket: bucket.to_owned(),
+                key: object.key,
+                etag: object.etag,
+                size: object.size,
+            };
+            looks.expect(&content);
             let task = Task {
-                item: WorkItem::from(ContentId {
-                    bucket: bucket.to_owned(),
-                    key: object.key,
-                    etag: object.etag,
-                    size: object.size,
-                }),
+                item: WorkItem::from(content),
                 came_by: CameBy::Listing,
             };
             progress.found();

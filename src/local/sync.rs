@@ -13,21 +13,25 @@ use std::time::Duration;
 use clap::Args;
 use tokio::sync::mpsc;
 
-use super::account::{CameBy, TotalAccount};
-use super::arguments::{EndpointArgs, StoreArgs, ToolError, WorkArgs, duration, tls_config};
+use super::account::{CameBy, Ended, TotalAccount};
+use super::arguments::{
+    EndpointArgs, RulesArgs, StoreArgs, ToolError, WorkArgs, duration, tls_config,
+};
 use super::crew::{Crew, Task};
 use super::place::Source;
 use super::progress::Progress;
+use super::rules::RulesWatch;
 use super::stop::Stop;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config::WatchedPrefix;
-use crate::failure::{Failure, Verdict};
+use crate::failure::{Failure, FailureKind, Verdict};
 use crate::function::{self, random};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Ledger, State};
 use crate::object::{ContentId, WorkItem};
 use crate::pipeline::Ports;
 use crate::reconcile::{Eligible, check_order, diff};
+use crate::rules::Rules;
 use crate::store::Store;
 
 /// How long a claim holds here. Renewed three times as often, it outlives any pause of a live process;
@@ -50,6 +54,8 @@ pub struct SyncArgs {
     pub from: String,
     #[command(flatten)]
     pub endpoint: EndpointArgs,
+    #[command(flatten)]
+    pub rules: RulesArgs,
     /// The file that remembers what was delivered; made if it is not there
     #[arg(
         long,
@@ -81,15 +87,53 @@ struct Run<'a> {
     progress: &'a Progress,
     /// Handed to the crew and not back yet.
     under_way: &'a UnderWay,
+    rules: &'a RulesWatch,
 }
 
 #[derive(Default)]
-struct UnderWay(Mutex<HashSet<(String, String)>>);
+struct UnderWay(Mutex<Known>);
+
+/// What is not sent to the crew again.
+#[derive(Default)]
+struct Known {
+    under_way: HashSet<(String, String)>,
+    /// What a rule left out, which the ledger knows nothing of: it is shown once, not at every pass.
+    skipped: HashSet<(String, String)>,
+}
+
+/// Objects that are known to be left out. More are not: then what rules leave out is passed over, and not shown.
+const SKIPPED_MAX: usize = 100_000;
 
 impl UnderWay {
-    fn held(&self) -> MutexGuard<'_, HashSet<(String, String)>> {
+    fn held(&self) -> MutexGuard<'_, Known> {
         // Insertions and removals leave it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Whether the object is to be sent to the crew.
+    fn begin(&mut self, item: &WorkItem) -> bool {
+        let name = name(item);
+        !self.skipped.contains(&name) && self.under_way.insert(name)
+    }
+
+    fn end(&mut self, item: &WorkItem, ended: &Ended) {
+        let name = name(item);
+        self.under_way.remove(&name);
+        let skipped = |failure: &Failure| failure.kind == FailureKind::SkippedByRule;
+        if ended.failure().is_some_and(skipped) && !self.is_full() {
+            self.skipped.insert(name);
+        }
+    }
+
+    /// Forgets what other rules do not leave out.
+    fn ask_again(&mut self, rules: &Rules, bucket: &str) {
+        self.skipped.retain(|(key, _)| rules.skips(bucket, key));
+    }
+
+    fn is_full(&self) -> bool {
+        self.skipped.len() >= SKIPPED_MAX
     }
 }
 
@@ -112,9 +156,12 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
         ));
     }
     let tls = tls_config()?;
-    let (destination, kind, log_type) = args.endpoint.destination(&tls)?;
-    let config = args.work.pace.config(kind, args.since.as_deref())?;
     let aws = args.store.aws(&tls).await?;
+    let (destination, kind, log_type) = args.endpoint.destination(&tls, &aws)?;
+    let since = args.since.as_deref();
+    let config = args.work.pace.config(kind, &args.rules, since)?;
+    let book = RulesWatch::new(&config, &aws)?;
+    let rules = book.begin().await?;
     let keep = args.work.keep(Some(&aws), Some(&watched))?;
     let ledger = SqliteLedger::open(&args.ledger).map_err(ToolError::usage)?;
 
@@ -124,7 +171,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
     bounds.retention = RETENTION;
     let progress = Progress::new(args.work.pace.json, destination.meter());
     let ports = Ports {
-        store: Source::S3(aws.source_store()),
+        store: Source::s3(aws.source_store()),
         sink: destination,
         ledger,
         quarantine: keep,
@@ -137,6 +184,7 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
         ));
     }
     let crew = Crew::new(ports, bounds, args.work.pace.crew(), stop);
+    crew.pipeline().rules().set(rules);
     let (tasks, found) = mpsc::channel(FOUND_MAX);
     let under_way = UnderWay::default();
     let mut total = TotalAccount::default();
@@ -147,9 +195,10 @@ pub async fn sync(args: &SyncArgs, stop: Stop) -> Result<TotalAccount, ToolError
         tasks,
         progress: &progress,
         under_way: &under_way,
+        rules: &book,
     };
     let carried = crew.carry_all(found, |task, row| {
-        under_way.held().remove(&name(&task.item));
+        under_way.held().end(&task.item, &row.ended);
         progress.done(&row);
         total.add(row);
     });
@@ -202,8 +251,7 @@ impl Run<'_> {
     async fn pass(&self) -> Result<(), Failure> {
         let ports = self.crew.ports();
         let now = ports.clock.now();
-        let eligible = Eligible {
-            // What they leave out is skipped and shown.
+        let mut eligible = Eligible {
             rules: Arc::default(),
             from: match (self.since, self.watched.is_dated()) {
                 (Some(since), false) => since,
@@ -220,6 +268,16 @@ impl Run<'_> {
                 let bucket = self.watched.bucket();
                 let page = ports.store.list(bucket, &prefix, after.as_deref()).await?;
                 check_order(&page, after.as_deref(), self.watched)?;
+                // After the listing: what it shows is carried by rules that are not older.
+                let rules = self.crew.pipeline().rules();
+                if self.rules.look(rules, self.progress).await {
+                    self.under_way.held().ask_again(&rules.get(), bucket);
+                }
+                eligible.rules = match self.under_way.held().is_full() {
+                    true => rules.get(),
+                    // What they leave out is skipped and shown.
+                    false => Arc::default(),
+                };
                 let (Some(first), Some(last)) = (page.objects.first(), page.objects.last()) else {
                     break;
                 };
@@ -248,7 +306,7 @@ impl Run<'_> {
     /// Sends an object to be carried unless it is under way. False if nobody takes it any more.
     async fn send(&self, content: ContentId) -> bool {
         let item = WorkItem::from(content);
-        if !self.under_way.held().insert(name(&item)) {
+        if !self.under_way.held().begin(&item) {
             return true;
         }
         self.progress.found();

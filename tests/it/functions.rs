@@ -22,7 +22,7 @@ use crate::support::runtime_api::{Function, LambdaProcess};
 use crate::support::sdk;
 use crate::world::{gzip, lines, records};
 
-const BUCKET: &str = "example-logs";
+pub const BUCKET: &str = "example-logs";
 const TABLE: &str = "ledger";
 const TOKEN: &str = "s3cr3t-t0ken/with+odd=characters";
 const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:token-AbCdEf";
@@ -116,7 +116,7 @@ impl Deployment {
         format!("{:?} {kept:?}", rows.items())
     }
 
-    fn quarantined(&self) -> Vec<String> {
+    pub fn quarantined(&self) -> Vec<String> {
         let kept = self.aws.s3.list("quarantine", "kept/").expect("a listing");
         kept.into_iter().map(|(key, _)| key).collect()
     }

@@ -30,6 +30,8 @@ mod reconcile_waiting;
 mod replay;
 mod resume;
 mod round;
+mod rules_reload;
+mod rules_tool;
 mod s3_answers;
 mod sink_answers;
 mod sink_contract;

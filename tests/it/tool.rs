@@ -17,11 +17,11 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
-const TOKEN: &str = "tool-test-s3cr3t-token";
+pub const TOKEN: &str = "tool-test-s3cr3t-token";
 /// Far more than anything here takes, on a machine that does much else at once.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-fn gzip(plain: &[u8]) -> Vec<u8> {
+pub fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(plain).unwrap();
     encoder.finish().unwrap()
@@ -47,7 +47,7 @@ pub fn ids(records: &[String]) -> impl Iterator<Item = RecordId> {
 }
 
 /// The tool in a folder of its own, with nothing of this machine's environment but a token.
-fn brigade(folder: &TempDir, arguments: &[&str]) -> Command {
+pub fn brigade(folder: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brigade"));
     command
         .args(arguments)
@@ -83,7 +83,7 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn listener() -> ListenerServer {
+pub async fn listener() -> ListenerServer {
     let options = Options {
         token: TOKEN.to_owned(),
         ..Options::default()

@@ -1,0 +1,203 @@
+//! Rules of the functions, read again while they run: changed, broken, gone, and at the start of a process.
+#![cfg(feature = "local")]
+
+use std::time::Duration;
+
+use bucket_brigade::ledger::State;
+use bucket_brigade::local::listener::Options;
+
+use crate::functions::{BUCKET, Deployment, failed, item, sqs_event};
+use crate::support::runtime_api::LambdaProcess;
+
+const RULES_KEY: &str = "settings/rules.yaml";
+const BROKEN: &str = "version: 1\nrules:\n  - name: all\n    match: {glob: '**'}\n    typo: t\n";
+const KEPT: &str = "kept/rules/last-good.yaml";
+
+/// Rules that give each record this type.
+fn typed(log_type: &str) -> String {
+    format!("version: 1\nrules:\n  - {{name: all, match: {{glob: '**'}}, type: {log_type}}}\n")
+}
+
+struct World {
+    deployment: Deployment,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self {
+            deployment: Deployment::new(Options::default()).await,
+        }
+    }
+
+    fn put_rules(&self, text: &str) {
+        let put = self
+            .deployment
+            .aws
+            .s3
+            .put(BUCKET, RULES_KEY, text.to_owned());
+        put.expect("put");
+    }
+
+    fn process(&self, refresh_ms: &str) -> LambdaProcess {
+        let binary = env!("CARGO_BIN_EXE_ingest");
+        let function = self.deployment.function(binary, Duration::from_secs(20));
+        LambdaProcess::new(
+            function
+                .env("RULES_URL", format!("s3://{BUCKET}/{RULES_KEY}"))
+                .env("RULES_REFRESH_MS", refresh_ms),
+        )
+    }
+
+    /// Carries a new object by an invocation.
+    async fn carry(&self, ingest: &LambdaProcess, key: &str) {
+        let content = self
+            .deployment
+            .put(key, format!("{{\"key\":\"{key}\"}}\n").into_bytes());
+        let answer = ingest.invoke(&sqs_event(&[item(&content)])).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{error:?}\n{}", ingest.logs()));
+        assert_eq!(failed(&answer), [""; 0], "{}", ingest.logs());
+        assert_eq!(self.deployment.state(&content).await, Some(State::Settled));
+    }
+
+    fn sent_as(&self, log_type: &str) -> u64 {
+        let counts = self.deployment.listener.counts();
+        counts.types.get(log_type).copied().unwrap_or(0)
+    }
+
+    fn kept(&self) -> Option<String> {
+        let kept = self.deployment.aws.s3.get("quarantine", KEPT).ok()?;
+        Some(String::from_utf8_lossy(&kept.bytes).into_owned())
+    }
+}
+
+fn times(logs: &str, text: &str) -> usize {
+    logs.matches(text).count()
+}
+
+#[tokio::test]
+async fn rules_change_between_two_invocations_and_broken_ones_leave_the_last_good_in_force() {
+    let world = World::new().await;
+    world.put_rules(&typed("one"));
+    let ingest = world.process("0");
+    world.carry(&ingest, "logs/a").await;
+    assert_eq!(world.sent_as("one"), 1);
+    assert_eq!(world.kept(), Some(typed("one")));
+
+    world.put_rules(&typed("two"));
+    world.carry(&ingest, "logs/b").await;
+    assert_eq!(world.sent_as("two"), 1);
+    assert_eq!(world.kept(), Some(typed("two")));
+    assert_eq!(
+        times(&ingest.logs(), "\"RulesBroken\":"),
+        0,
+        "{}",
+        ingest.logs()
+    );
+
+    world.put_rules(BROKEN);
+    world.carry(&ingest, "logs/c").await;
+    assert_eq!(world.sent_as("two"), 2, "the last good ones");
+    let logs = ingest.logs();
+    assert_eq!(times(&logs, "\"RulesBroken\":1"), 1, "{logs}");
+    let errors: Vec<&str> = logs
+        .lines()
+        .filter(|line| line.contains("\"ERROR\""))
+        .collect();
+    assert_eq!(errors.len(), 1, "{logs}");
+    assert!(
+        errors[0].contains("line 5, column 5") && errors[0].contains("typo"),
+        "{errors:?}"
+    );
+    assert_eq!(
+        world.kept(),
+        Some(typed("two")),
+        "what is broken is not kept"
+    );
+
+    let deleted = world.deployment.aws.s3.delete(BUCKET, RULES_KEY);
+    deleted.expect("deleted");
+    world.carry(&ingest, "logs/d").await;
+    assert_eq!(
+        world.sent_as("two"),
+        3,
+        "rules that are gone do not let everything through"
+    );
+    assert_eq!(
+        times(&ingest.logs(), "\"RulesBroken\":1"),
+        2,
+        "{}",
+        ingest.logs()
+    );
+
+    world.put_rules(&typed("three"));
+    world.carry(&ingest, "logs/e").await;
+    assert_eq!(world.sent_as("three"), 1);
+    assert_eq!(
+        times(&ingest.logs(), "\"RulesBroken\":1"),
+        2,
+        "{}",
+        ingest.logs()
+    );
+    assert_eq!(ingest.starts(), 1, "all of it without a restart");
+}
+
+#[tokio::test]
+async fn rules_are_not_looked_at_before_it_is_time() {
+    let world = World::new().await;
+    world.put_rules(&typed("one"));
+    let ingest = world.process("3600000");
+    world.carry(&ingest, "logs/a").await;
+    world.put_rules(&typed("two"));
+    world.carry(&ingest, "logs/b").await;
+    assert_eq!((world.sent_as("one"), world.sent_as("two")), (2, 0));
+}
+
+#[tokio::test]
+async fn a_process_that_starts_while_the_file_is_broken_takes_the_last_good_copy() {
+    let world = World::new().await;
+    world.put_rules(&typed("one"));
+    world.carry(&world.process("0"), "logs/a").await;
+
+    world.put_rules(BROKEN);
+    let fresh = world.process("0");
+    world.carry(&fresh, "logs/b").await;
+    assert_eq!(world.sent_as("one"), 2);
+    let logs = fresh.logs();
+    assert_eq!(times(&logs, "\"RulesBroken\":1"), 1, "{logs}");
+    assert_eq!(times(&logs, "\"FatalErrors\":1"), 0, "{logs}");
+
+    world.put_rules(&typed("two"));
+    world.carry(&fresh, "logs/c").await;
+    assert_eq!(world.sent_as("two"), 1);
+}
+
+#[tokio::test]
+async fn without_any_good_rules_nothing_is_carried_nothing_is_lost_and_it_is_fatal() {
+    let world = World::new().await;
+    world.put_rules(BROKEN);
+    let ingest = world.process("3600000");
+    let content = world.deployment.put("logs/a", b"{\"n\":1}\n".to_vec());
+    let payload = sqs_event(&[item(&content)]);
+    for round in 1..=2 {
+        // The message stays in the queue: the invocation fails as a whole.
+        let error = ingest.invoke(&payload).await.expect_err("no rules");
+        assert_eq!(error.kind, "rules_unusable", "{error:?}");
+        assert!(error.message.contains("line 5, column 5"), "{error:?}");
+        let logs = ingest.logs();
+        assert_eq!(times(&logs, "\"FatalErrors\":1"), round, "{logs}");
+        assert_eq!(times(&logs, "\"RulesBroken\":1"), round, "{logs}");
+    }
+    assert_eq!(world.deployment.listener.counts().requests, 0);
+    assert_eq!(world.deployment.state(&content).await, None);
+    assert_eq!(world.deployment.quarantined(), [""; 0]);
+
+    world.put_rules(&typed("one"));
+    let answer = ingest.invoke(&payload).await.expect("an answer");
+    assert_eq!(failed(&answer), [""; 0]);
+    assert_eq!(
+        world.sent_as("one"),
+        1,
+        "found at once, however long the refresh is"
+    );
+    assert_eq!(ingest.starts(), 1);
+}
