@@ -516,7 +516,7 @@ static MSK: Preset = Preset {
     told_by: "`[2025-07-04 11:57:55,836]` at the start of the first line, or the key",
     keys: &["/KafkaBrokerLogs/"],
     raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^\[\d{4}-\d\d-\d\d ".to_owned()),
+        boundary: Boundary::Start(r"^(?-u:\[\d{4}-\d\d-\d\d )".to_owned()),
         lines_max: None,
     },
     time: Time::Brackets("", TimeFormat::Auto),
@@ -530,7 +530,7 @@ static REDSHIFT_ACTIVITY: Preset = Preset {
     told_by: "the key",
     keys: &["_useractivitylog_"],
     raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^'\d{4}-\d\d-\d\dT".to_owned()),
+        boundary: Boundary::Start(r"^(?-u:'\d{4}-\d\d-\d\dT)".to_owned()),
         lines_max: None,
     },
     ..ANY
@@ -552,7 +552,7 @@ static CLOUDWATCH_EXPORT: Preset = Preset {
     told_by: "the key",
     keys: &["/000000.gz"],
     raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d".to_owned()),
+        boundary: Boundary::Start(r"^(?-u:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)".to_owned()),
         lines_max: None,
     },
     time: Time::Words(0, 1, &[], TimeFormat::Rfc3339),
