@@ -10,6 +10,10 @@ use crate::cloudtrail::{self, cloudtrail_like};
 use crate::functions::{Deployment, failed, item, sqs_event};
 
 /// `make large` asks for 500 MB.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how large the object is, not a setting of the product"
+)]
 fn plain_bytes() -> usize {
     let given = std::env::var("BRIGADE_TEST_DOCUMENT_BYTES").ok();
     given.map_or(50 << 20, |bytes| bytes.parse().expect("a number of bytes"))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::object::Health;
+use crate::rules::Ruling;
 use crate::world::{Cause, End, Ended, State, Taken, World};
 
 /// What was sent twice, and why.
@@ -13,9 +14,12 @@ pub struct Doubles {
     pub bound_used: f64,
 }
 
-/// Contents that are not done: they stand, and their rows have not ended.
-pub fn unfinished(state: &State) -> Vec<usize> {
-    let stands = |content: &usize| state.contents[*content].stands;
+/// Contents that are not done: they stand, the last rules carry them, and their rows have not ended.
+pub fn unfinished(state: &State, last: &Ruling) -> Vec<usize> {
+    let stands = |content: &usize| {
+        let content = &state.contents[*content];
+        content.stands && !last.of(content.folder).skips
+    };
     let all = 0..state.contents.len();
     all.filter(stands)
         .filter(|content| !state.ended.contains_key(content))
@@ -27,7 +31,7 @@ pub fn check(world: &World) -> Doubles {
     let at = world.elapsed();
     let mut state = world.state();
     let mut found = Vec::new();
-    for content in unfinished(&state) {
+    for content in unfinished(&state, world.last_ruling()) {
         found.push(format!("{}: stuck", state.contents[content].id.key));
     }
     for (content, (ended, account)) in &state.ended {
@@ -63,7 +67,7 @@ fn may_be_quarantined(world: &World, state: &State, content: usize, reason: &str
     }
     match state.contents[content].health {
         Health::Whole => false,
-        Health::Damaged => reason == "truncated" || reason == "corrupt",
+        Health::Damaged { .. } => matches!(reason, "truncated" | "corrupt" | "malformed"),
         Health::Denied => is_exhausted,
         Health::Archived => reason == "archived",
     }

@@ -17,6 +17,7 @@ use crate::functions::Platform;
 use crate::object::Taste;
 use crate::queue::{QueueTerms, SqsQueue};
 use crate::random::{Random, seed_product};
+use crate::rules::{Folder, Ruling};
 use crate::run::{in_virtual_time, make_platform};
 use crate::world::{Spell, World};
 
@@ -113,7 +114,15 @@ pub fn run(drill: Drill) -> Report {
 
 async fn live(drill: Drill) -> Report {
     let (faults, random) = (Faults::none(), Random::new(7));
-    let world = World::new(bounds(), true, usize::MAX, 1_500, random, faults);
+    let world = World::new(
+        bounds(),
+        vec![Ruling::none()],
+        true,
+        usize::MAX,
+        1_500,
+        random,
+        faults,
+    );
     world.state().tells = false;
     let outage = drill.days * DAY;
     let calm_at = DAY + outage;
@@ -139,7 +148,11 @@ async fn live(drill: Drill) -> Report {
         records_max: 40,
         pad_max: 60,
         record_bytes_max: 1 << 20,
+        field_chars_max: usize::MAX,
         odd: false,
+        is_mixed: false,
+        folders: vec![Folder::Plain],
+        quotes_lines: false,
     };
     let mut random = Random::new(11);
     let (mut platform, direct) = make_platform(&world, queue, taste, TIMEOUT, &mut random);
@@ -163,7 +176,7 @@ async fn live(drill: Drill) -> Report {
         platform.producer.put();
         tokio::time::sleep(drill.every).await;
     }
-    while !unfinished(&world.state()).is_empty() {
+    while !unfinished(&world.state(), world.last_ruling()).is_empty() {
         tokio::time::sleep(Duration::from_secs(60)).await;
         if world.elapsed() > calm_at + 3 * DAY {
             world.violate("not everything is delivered three days after the end of it");

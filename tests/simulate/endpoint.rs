@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bucket_brigade::body::Body;
+use bucket_brigade::config::EndpointKind;
 use bucket_brigade::sink::{Answer, RetryReason, Sink, http, logzio};
 use reqwest::{Response, Url};
+use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::faults::Fault;
-use crate::object::{Nature, identity};
-use crate::world::{Request, TOKEN, Taken, World};
+use crate::object::{Nature, Out, Written, identity};
+use crate::rules::type_of;
+use crate::world::{Held, Request, State, TOKEN, Taken, World};
 
 /// The way of one process to the endpoint.
 #[derive(Clone)]
@@ -47,6 +50,14 @@ struct Sent {
     content: usize,
     record: usize,
     bytes: usize,
+}
+
+/// Which endpoint a request goes to.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Whether it is one that a rule names.
+    is_of_rule: bool,
+    is_logzio: bool,
 }
 
 /// What happens on the way.
@@ -97,6 +108,7 @@ impl Sink for SimSink {
         }
         let lines = self.unpack(body);
         let (request, claims) = self.note_request(&lines);
+        let place = self.place(body);
         let way = {
             let mut state = self.world.state();
             if state.strikes(Fault::EndpointAnswerLost) {
@@ -117,7 +129,7 @@ impl Sink for SimSink {
                 hold(way, reply).await;
                 return;
             }
-            let said = take_in(&world, &lines, request, &claims);
+            let said = take_in(&world, place, &lines, request, &claims);
             world.pass_log(1, 800).await;
             match way {
                 // An error says that the client is gone.
@@ -126,7 +138,7 @@ impl Sink for SimSink {
             }
         });
         match timeout_at(until, answer).await {
-            Ok(Ok(said)) => self.read(said, body, until).await,
+            Ok(Ok(said)) => self.read(said, place, body, until).await,
             Ok(Err(_)) => {
                 self.lose(request);
                 retry(RetryReason::Connection(
@@ -162,6 +174,19 @@ fn retry(reason: RetryReason) -> Answer {
 }
 
 impl SimSink {
+    fn place(&self, body: &Body) -> Place {
+        let of_rule = body.route.endpoint.as_ref();
+        if of_rule.is_some() {
+            self.world.state().faults.count(Fault::OwnEndpoint);
+        }
+        Place {
+            is_of_rule: of_rule.is_some(),
+            is_logzio: of_rule.map_or(self.world.is_logzio, |endpoint| {
+                endpoint.kind == EndpointKind::Logzio
+            }),
+        }
+    }
+
     /// The records of a body, read by a decoder that is not the product's.
     fn unpack(&self, body: &Body) -> Vec<Sent> {
         let mut gunzip = flate2::write::GzDecoder::new(Vec::new());
@@ -171,6 +196,7 @@ impl SimSink {
             return Vec::new();
         };
         let mut sent = Vec::new();
+        let mut claim: Option<(usize, usize)> = None;
         let mut state = self.world.state();
         let at = self.world.elapsed();
         for line in plain.split_inclusive(|byte| *byte == b'\n') {
@@ -184,14 +210,17 @@ impl SimSink {
                 state.violate(at, &format!("a record that nobody wrote: {line}"));
                 continue;
             };
-            let written = &state.contents[content].records[record];
-            let is_plain =
-                written.nature != Nature::Changed && !self.world.bounds.plan.add_source_field;
-            if is_plain && written.bytes != line {
-                state.violate(
-                    at,
-                    &format!("record {content}.{record} was changed on its way"),
-                );
+            if claim.is_none_or(|(of, _)| of != content) {
+                claim = state
+                    .claim_of_process(self.process, content)
+                    .map(|claim| (content, claim));
+            }
+            // Without a claim it must not be sent at all, which is said elsewhere.
+            if let Some((_, claim)) = claim
+                && let Some(wrong) = self.wrong(&state, &state.claims[claim], record, line, body)
+            {
+                let line = String::from_utf8_lossy(&line[..line.len().min(300)]).into_owned();
+                state.violate(at, &format!("record {content}.{record} {wrong}: {line}"));
             }
             sent.push(Sent {
                 content,
@@ -209,6 +238,44 @@ impl SimSink {
         sent
     }
 
+    /// What is wrong with a record that leaves so, under a claim.
+    fn wrong(
+        &self,
+        state: &State,
+        claim: &Held,
+        record: usize,
+        line: &[u8],
+        body: &Body,
+    ) -> Option<&'static str> {
+        let plan = &self.world.bounds.plan;
+        let content = &state.contents[claim.content];
+        let written = &content.records[record];
+        let said = &claim.said;
+        if written.is_control || (written.is_marked && said.leaves_out) {
+            return Some("is to be left out, and was sent");
+        }
+        let own = body.route.endpoint.is_some();
+        if own != said.own.is_some() {
+            return Some("went to another endpoint");
+        }
+        let log_type = said.log_type.or(plan.log_type.as_deref());
+        if body.route.log_type.as_deref() != log_type.or(type_of(content.kind)) {
+            return Some("was sent as another type");
+        }
+        if record < content.first(claim.as_lines) {
+            return Some("is a header, and was sent");
+        }
+        let json_only = self.world.goes_to_logzio(said);
+        let out = match claim.as_lines {
+            true if !matches!(written.out, Out::Any) => &Out::Text,
+            _ => &written.out,
+        };
+        match leaves_as(written, out, line, plan.add_source_field, json_only) {
+            true => None,
+            false => Some("was changed on its way"),
+        }
+    }
+
     /// Numbers the request, and says for each content in it under which claim it is sent.
     fn note_request(&self, lines: &[Sent]) -> (usize, Vec<(usize, Option<usize>)>) {
         let at = self.world.elapsed();
@@ -219,15 +286,10 @@ impl SimSink {
         state.records_sent += lines.len() as u64;
         let mut contents: Vec<usize> = lines.iter().map(|sent| sent.content).collect();
         contents.dedup();
-        let worker = format!("p{}.", self.process);
         let is_shared = contents.len() > 1;
         let mut claims = Vec::new();
         for content in contents {
-            let claim = state
-                .claims_of(content)
-                .iter()
-                .rfind(|claim| state.claims[**claim].worker.starts_with(&worker))
-                .copied();
+            let claim = state.claim_of_process(self.process, content);
             let end = claim.map(|claim| state.claims[claim].end);
             let name = state.contents[content].id.key.clone();
             match end {
@@ -257,28 +319,64 @@ impl SimSink {
     }
 
     /// What the product makes of the answer.
-    async fn read(&self, said: Said, body: &Body, until: Instant) -> Answer {
+    async fn read(&self, said: Said, place: Place, body: &Body, until: Instant) -> Answer {
+        if said.status == 401 && !place.is_of_rule {
+            self.world.state().refused.insert(self.process);
+        }
         let mut response = ::http::Response::builder().status(said.status);
         if let Some(after) = said.retry_after {
             response = response.header("retry-after", after.to_string());
         }
         let response = response.body(said.text).expect("a valid response");
         let response = Response::from(response);
-        match self.world.is_logzio {
+        match place.is_logzio {
             true => logzio::answer_of(response, &address(), body, until).await,
             false => http::answer_of(response, &address(), until).await,
         }
     }
 }
 
+/// Whether a record leaves as it is to. `adds` says that each gets a member that names its object.
+fn leaves_as(written: &Written, out: &Out, line: &[u8], adds: bool, json_only: bool) -> bool {
+    let is_whole = match out {
+        Out::Any => return true,
+        Out::Same => !adds && line == written.bytes,
+        Out::Text => !adds && !json_only && line == written.bytes,
+        Out::Members(_) | Out::Message => false,
+    };
+    if is_whole || written.nature == Nature::Malformed {
+        return true;
+    }
+    let Ok(Value::Object(left)) = serde_json::from_slice::<Value>(line) else {
+        return false;
+    };
+    if written.time.is_some()
+        && left.get("@timestamp").and_then(Value::as_str) != written.time.as_deref()
+    {
+        return false;
+    }
+    let message = String::from_utf8_lossy(&written.bytes);
+    let has = |members: &Value| {
+        let mut members = members.as_object().into_iter().flatten();
+        members.all(|(name, value)| left.get(name) == Some(value))
+    };
+    match out {
+        Out::Any => true,
+        Out::Same => adds && serde_json::from_slice(&written.bytes).is_ok_and(|value| has(&value)),
+        Out::Members(members) => has(members),
+        Out::Text | Out::Message => left.get("message") == Some(&Value::from(message.as_ref())),
+    }
+}
+
 /// Does what the endpoint does with a request.
 fn take_in(
     world: &World,
+    place: Place,
     lines: &[Sent],
     request: usize,
     claims: &[(usize, Option<usize>)],
 ) -> Said {
-    let said = judge(world, lines, request, claims);
+    let said = judge(world, place, lines, request, claims);
     let parts: Vec<String> = claims
         .iter()
         .map(|(content, claim)| {
@@ -299,11 +397,21 @@ fn take_in(
     said
 }
 
-fn judge(world: &World, lines: &[Sent], request: usize, claims: &[(usize, Option<usize>)]) -> Said {
+fn judge(
+    world: &World,
+    place: Place,
+    lines: &[Sent],
+    request: usize,
+    claims: &[(usize, Option<usize>)],
+) -> Said {
+    let wrong_token = match place.is_of_rule {
+        true => Fault::OwnWrongToken,
+        false => Fault::EndpointWrongToken,
+    };
     if world.spell(Fault::EndpointOutage, 0) {
         return Said::status(503);
     }
-    if world.spell(Fault::EndpointWrongToken, 0) {
+    if world.spell(wrong_token, 0) {
         return Said::status(401);
     }
     let mut state = world.state();
@@ -331,10 +439,10 @@ fn judge(world: &World, lines: &[Sent], request: usize, claims: &[(usize, Option
         .map(|sent| state.refusal(sent.content, sent.record))
         .collect();
     let all_good = refused.iter().all(Option::is_none);
-    if !world.is_logzio && !all_good {
+    if !place.is_logzio && !all_good {
         return Said::status(400);
     }
-    let miscounts = world.is_logzio && lines.len() > 1 && state.strikes(Fault::EndpointWrongCounts);
+    let miscounts = place.is_logzio && lines.len() > 1 && state.strikes(Fault::EndpointWrongCounts);
     // Who counts wrong takes the first ones, or none.
     let only_first = miscounts.then(|| state.random.between(0, lines.len() as u64));
     let mut taken = 0_u64;
@@ -359,7 +467,7 @@ fn judge(world: &World, lines: &[Sent], request: usize, claims: &[(usize, Option
     }
     let count = lines.len() as u64;
     // The product's own look at the records does not find what only the endpoint knows.
-    state.requests[request].is_unclear = world.is_logzio
+    state.requests[request].is_unclear = place.is_logzio
         && taken < count
         && (only_first.is_some() || refused.contains(&Some(Nature::Strange)));
     if state.requests[request].is_unclear && claims.len() > 1 {

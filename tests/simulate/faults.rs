@@ -84,6 +84,26 @@ kinds! {
     TwoWorkers "two workers on one object"
     LeaseRanOut "lease ran out under a live holder"
     ClockApart "clock apart by seconds"
+    ObjectTrail "object: document with records"
+    ObjectArray "object: JSON array"
+    ObjectValues "object: JSON values"
+    ObjectSubscription "object: subscription documents"
+    ObjectFlow "object: flow log"
+    ObjectBalancer "object: load balancer"
+    ObjectCsv "object: comma-separated values"
+    ObjectMultiline "object: several lines a record"
+    ObjectZstd "object: zstd"
+    ObjectBzip2 "object: bzip2"
+    ObjectTwice "object: compressed twice"
+    ObjectCut "object: document cut"
+    ObjectGarbled "object: document garbled"
+    RulesChanged "rules changed"
+    RulesOld "rules: old ones in force"
+    RulesSkip "object skipped by a rule"
+    RulesLeaveOut "record left out by a rule"
+    BegunOtherwise "object gone on with though rules read it otherwise"
+    OwnEndpoint "request to an endpoint of a rule"
+    OwnWrongToken "endpoint of a rule: wrong token"
 }
 
 impl Fault {
@@ -95,6 +115,7 @@ impl Fault {
             | Fault::ObjectOverwrittenWhileRead
             | Fault::Killed
             | Fault::LedgerPartition
+            | Fault::OwnWrongToken
             | Fault::ClockApart
             | Fault::QueueDoubled => 3.0,
             _ => 1.0,

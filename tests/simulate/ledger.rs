@@ -12,7 +12,7 @@ use bucket_brigade::object::ContentId;
 use futures_util::FutureExt;
 
 use crate::faults::Fault;
-use crate::world::{End, Ended, Held, World};
+use crate::world::{End, Ended, Held, State, World};
 
 #[derive(Clone)]
 pub struct SimLedger {
@@ -143,10 +143,10 @@ fn apply(world: &World, inner: &MemoryLedger, what: &Move) -> Result<Moved, Ledg
         }
         return Ok(moved);
     };
-    let mut held = what
+    let claim = what
         .owner()
-        .and_then(|owner| state.claim_of_owner.get(owner.as_str()).copied())
-        .map(|claim| &mut state.claims[claim]);
+        .and_then(|owner| state.claim_of_owner.get(owner.as_str()).copied());
+    let mut held = claim.map(|claim| &mut state.claims[claim]);
     if let (Some(held), Moved::Lease(lease)) = (&mut held, &moved) {
         held.until = Some(lease.until);
     }
@@ -155,10 +155,14 @@ fn apply(world: &World, inner: &MemoryLedger, what: &Move) -> Result<Moved, Ledg
     }
     match what {
         Move::Checkpoint(_, checkpoint, ..) | Move::Release(_, checkpoint, ..) => {
-            state.check_checkpoint(at, content, checkpoint);
+            if let Some(claim) = claim {
+                state.check_checkpoint(at, claim, checkpoint);
+            }
         }
         Move::Settle(_, account, ..) => {
-            state.check_settled(at, content, account);
+            if let Some(claim) = claim {
+                state.check_settled(at, claim, account);
+            }
             state.ended.insert(content, (Ended::Settled, *account));
         }
         Move::Quarantine(_, account, reason, ..) => {
@@ -173,6 +177,9 @@ fn apply(world: &World, inner: &MemoryLedger, what: &Move) -> Result<Moved, Ledg
                     at,
                     &format!("#{content}: quarantined, and nothing is kept of it"),
                 );
+            }
+            if let Some(claim) = claim {
+                state.check_quarantined(at, claim, reason);
             }
             let reason = reason.clone();
             state
@@ -191,7 +198,11 @@ fn apply(world: &World, inner: &MemoryLedger, what: &Move) -> Result<Moved, Ledg
                     let key = &what.content().key;
                     state.violate(at, &format!("{key}: claimed while another holds it"));
                 }
-                note_claim(&mut state, content, owner.as_str(), grant.lease.until);
+                let is_begun = grant.checkpoint != Checkpoint::default();
+                note_claim(world, &mut state, content, owner.as_str(), is_begun);
+                if let Some(claim) = state.claim_of_owner.get(owner.as_str()).copied() {
+                    state.claims[claim].until = Some(grant.lease.until);
+                }
             }
         }
         Move::Queue(..) => {
@@ -206,7 +217,7 @@ fn apply(world: &World, inner: &MemoryLedger, what: &Move) -> Result<Moved, Ledg
     Ok(moved)
 }
 
-fn note_claim(state: &mut crate::world::State, content: usize, owner: &str, until: Timestamp) {
+fn note_claim(world: &World, state: &mut State, content: usize, owner: &str, is_begun: bool) {
     if state.claim_of_owner.contains_key(owner) {
         return;
     }
@@ -217,13 +228,36 @@ fn note_claim(state: &mut crate::world::State, content: usize, owner: &str, unti
     if is_over_a_live_one {
         state.faults.count(Fault::LeaseRanOut);
     }
+    let worker = owner.split('/').next().unwrap_or(owner).to_owned();
+    let process = worker.trim_start_matches('p').split('.').next();
+    let process = process.and_then(|process| process.parse().ok());
+    let said = world.said(state, process.unwrap_or_default(), content);
+    let at = world.elapsed();
+    let key = state.contents[content].id.key.clone();
+    if said.skips {
+        state.violate(at, &format!("{key}: claimed, and a rule skips it"));
+    }
+    let mut as_lines = said.as_lines;
+    if is_begun {
+        match state.contents[content].begun {
+            Some(begun) if begun != as_lines => {
+                state.faults.count(Fault::BegunOtherwise);
+                as_lines = begun;
+            }
+            Some(_) => {}
+            None => state.violate(at, &format!("{key}: begun, and nobody began it")),
+        }
+    }
     state.enter_claim(Held {
         content,
-        worker: owner.split('/').next().unwrap_or(owner).to_owned(),
+        worker,
         owner: owner.to_owned(),
         renewed: Vec::new(),
-        until: Some(until),
+        until: None,
         end: End::Open,
+        is_heard: false,
+        said,
+        as_lines,
         // Until its claimant hears of it.
         was_troubled: true,
     });
@@ -375,6 +409,7 @@ impl SimLedger {
             && let Some(claim) = state.claim_of_owner.get(owner.as_str()).copied()
         {
             state.claims[claim].was_troubled = false;
+            state.claims[claim].is_heard = true;
         }
         let Some(claim) = what
             .owner()
@@ -456,6 +491,11 @@ impl Ledger for SimLedger {
         release: &Release,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
+        if release.reason == "not_begun" && !self.world.state().refused.contains(&self.process) {
+            let key = &held.content.key;
+            let what = format!("{key}: given back for the sake of others that nobody refused");
+            self.world.violate(&what);
+        }
         let what = Move::Release(held.clone(), checkpoint.clone(), release.clone(), now);
         self.make(what).await.map(drop)
     }
@@ -492,6 +532,16 @@ impl Ledger for SimLedger {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<bool, LedgerError> {
+        {
+            let mut state = self.world.state();
+            let number = state.by_id.get(content).copied();
+            let said = number.map(|number| self.world.said(&state, self.process, number));
+            if said.is_some_and(|said| said.skips) {
+                let at = self.world.elapsed();
+                let key = &content.key;
+                state.violate(at, &format!("{key}: queued, and a rule skips it"));
+            }
+        }
         match self.make(Move::Queue(content.clone(), now, until)).await? {
             Moved::Queued(queued) => Ok(queued),
             Moved::Lease(_) | Moved::Claim(_) | Moved::Done => unreachable!("asked to queue"),

@@ -14,6 +14,7 @@ mod producer;
 mod quarantine;
 mod queue;
 mod random;
+mod rules;
 mod run;
 mod store;
 mod world;

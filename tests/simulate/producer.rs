@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::faults::Fault;
-use crate::object::{Content, Health, Taste, draft};
+use crate::object::{Content, Health, Kind, Taste, draft};
 use crate::queue::SqsQueue;
+use crate::rules::Folder;
 use crate::world::{BUCKET, Fate, World};
 
 pub struct Producer {
@@ -42,11 +43,11 @@ const SHAPES: [Fault; 8] = [
 impl Producer {
     /// Writes an object under a new key, and notifies.
     pub fn put(self: &Arc<Self>) {
-        let (key, is_lost) = self.new_key();
+        let (key, folder, kind, is_lost) = self.new_key();
         let health = {
             let mut state = self.world.state();
             if state.strikes(Fault::ObjectDamaged) {
-                Health::Damaged
+                Health::Damaged { good: 0 }
             } else if state.strikes(Fault::ObjectDenied) {
                 Health::Denied
             } else if state.strikes(Fault::ObjectArchived) {
@@ -55,7 +56,7 @@ impl Producer {
                 Health::Whole
             }
         };
-        let content = self.write(&key, health);
+        let content = self.write(&key, folder, kind, health);
         if is_lost {
             self.world.state().faults.count(Fault::NotificationLost);
         } else {
@@ -63,11 +64,21 @@ impl Producer {
         }
     }
 
-    /// A key of any characters, and whether nothing is to notify of it.
-    fn new_key(&self) -> (String, bool) {
+    /// A key of any characters, the folder in it, what is to stand there, and whether nothing is to notify of it.
+    fn new_key(&self) -> (String, Folder, Kind, bool) {
         let now = self.world.now();
         let mut state = self.world.state();
         let number = state.contents.len();
+        let folder = match state.random.chance(0.5) {
+            true => state.random.pick(&self.taste.folders),
+            false => Folder::Plain,
+        };
+        let kind = match folder {
+            Folder::Csv => Kind::Csv,
+            Folder::Multi => Kind::Trace,
+            _ if !self.taste.is_mixed => Kind::Ndjson,
+            _ => Kind::any(&mut state.random),
+        };
         let odd = state
             .random
             .pick(&["", "", "a b+c", "%41", "é日", "100%", "x=1&y", "..'\"<"]);
@@ -76,21 +87,29 @@ impl Producer {
             state.random.between(0, 65_536)
         );
         if state.strikes(Fault::ObjectBehindListing) {
-            return (format!("logs/!{name}"), true);
+            return (format!("logs/!{name}"), Folder::Plain, Kind::Ndjson, true);
         }
         let dated = state.random.chance(0.3);
         let key = match dated {
-            true => format!("day/{}/{name}", now.to_string()[..10].replace('-', "/")),
-            false => format!("logs/{name}"),
+            true => format!("day/{}/", now.to_string()[..10].replace('-', "/")),
+            false => "logs/".to_owned(),
         };
-        (key, false)
+        let key = format!("{key}{}{}{name}", folder.path(), kind.path());
+        (key, folder, kind, false)
     }
 
-    fn write(self: &Arc<Self>, key: &str, health: Health) -> ContentId {
+    fn write(self: &Arc<Self>, key: &str, folder: Folder, kind: Kind, health: Health) -> ContentId {
         let now = self.world.now();
         let mut state = self.world.state();
         let number = state.contents.len();
-        let drafted = draft(number, &self.taste, health, &mut state.random);
+        let drafted = draft(number, kind, &self.taste, health, &mut state.random);
+        for note in &drafted.notes {
+            state.faults.count(*note);
+        }
+        let health = drafted.health;
+        if self.world.rulings[state.ruling].of(folder).skips {
+            state.faults.count(Fault::RulesSkip);
+        }
         let mut written = now;
         if state.strikes(Fault::ObjectOldLastModified) {
             written = now.minus(Duration::from_secs(state.random.between(60, 72_000)));
@@ -107,9 +126,12 @@ impl Producer {
         }
         state.contents.push(Content {
             id: id.clone(),
+            folder,
+            kind,
             records: drafted.records,
-            health: drafted.health,
+            health,
             stands: true,
+            begun: None,
         });
         state.keys.insert(key.to_owned());
         state.by_id.insert(id.clone(), number);
@@ -117,7 +139,7 @@ impl Producer {
         let at = self.world.elapsed();
         state.tell(
             at,
-            &format!("put #{number} {key}: {records} records, {bytes} bytes, {health:?}, modified {written}"),
+            &format!("put #{number} {key}: {kind:?}, {records} records, {bytes} bytes, {health:?}, modified {written}"),
         );
         id
     }
@@ -125,7 +147,8 @@ impl Producer {
     /// Other content at the same key.
     pub fn overwrite(self: &Arc<Self>, key: &str) {
         let before = self.standing(key);
-        let content = self.write(key, Health::Whole);
+        let (folder, kind) = self.at(key);
+        let content = self.write(key, folder, kind, Health::Whole);
         self.notify(&content);
         if let Some(before) = before
             && self.world.strikes(Fault::NotificationDisordered)
@@ -177,6 +200,16 @@ impl Producer {
             .pick(&["{", "[]", "{\"Records\":[{}]}", "hello"]);
         self.malformed.lock().expect("whole").push(body.to_owned());
         self.queue.send(body.to_owned(), self.world.elapsed());
+    }
+
+    /// What was written at a key.
+    fn at(&self, key: &str) -> (Folder, Kind) {
+        let state = self.world.state();
+        let mut written = state.contents.iter();
+        let written = written.find(|content| content.id.key == key);
+        written.map_or((Folder::Plain, Kind::Ndjson), |content| {
+            (content.folder, content.kind)
+        })
     }
 
     fn standing(&self, key: &str) -> Option<ContentId> {

@@ -133,13 +133,18 @@ impl SimQuarantine {
         let at = self.world.elapsed();
         let mut state = self.world.state();
         let content = state.by_id.get(&line.source).copied();
-        let is_it =
-            content.is_some_and(|content| identity(&bytes) == Some((content, record as usize)));
-        let Some(content) = content.filter(|_| is_it) else {
-            let kept = identity(&bytes);
+        let found = identity(&bytes);
+        let is_it = content.is_some_and(|content| {
+            let mut claims = state.claims_of(content).iter();
+            claims.any(|claim| {
+                let first = state.contents[content].first(state.claims[*claim].as_lines);
+                found == Some((content, first + record as usize))
+            })
+        });
+        let Some((content, record)) = found.filter(|_| is_it) else {
             state.violate(
                 at,
-                &format!("kept as record {record} of {key}, and it is {kept:?}"),
+                &format!("kept as record {record} of {key}, and it is {found:?}"),
             );
             return;
         };
@@ -148,7 +153,7 @@ impl SimQuarantine {
             &format!("kept record {content}.{record}: {}", line.reason),
         );
         if is_refused {
-            state.fates[content][record as usize].kept = true;
+            state.fates[content][record].kept = true;
         }
     }
 }

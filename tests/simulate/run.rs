@@ -23,6 +23,7 @@ use crate::object::Taste;
 use crate::producer::{Producer, since};
 use crate::queue::{IN_FLIGHT_MAX, QueueTerms, SqsQueue};
 use crate::random::{Random, seed_product};
+use crate::rules::{Folder, Ruling, make_rulings};
 use crate::world::{BUCKET, Spell, TOKEN, World};
 
 /// What became of one seed.
@@ -93,6 +94,11 @@ async fn live(seed: u64) -> Outcome {
         Arc::clone(&platform).serve(direct),
     ));
     tasks.push(tokio::task::spawn_local(schedule(Arc::clone(&platform))));
+    let changes = changes(&world.rulings, &mut random);
+    tasks.push(tokio::task::spawn_local(change_rules(
+        Arc::clone(&world),
+        changes,
+    )));
     produce(&platform, &mut random).await;
     world.tell("CALM");
     world.state().is_calm = true;
@@ -153,6 +159,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
                 false => Shape::default(),
             },
             add_source_field: random.chance(0.2),
+            log_type: random.chance(0.15).then(|| "settings".into()),
             ..PlanDefaults::default()
         },
         part_bytes: random
@@ -173,6 +180,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
         true => batch_bytes_max / 2,
         false => usize::MAX,
     };
+    let rulings = make_rulings(random);
     let taste = Taste {
         records_max: match batch_bytes_max {
             100_000 => 800,
@@ -181,7 +189,11 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
         },
         pad_max: random.pick(&[10, 60, 200]),
         record_bytes_max,
+        field_chars_max: 400,
         odd: random.chance(0.7),
+        is_mixed: random.chance(0.75),
+        folders: Folder::of(&rulings),
+        quotes_lines: random.chance(0.5) && !Folder::Csv.is_ever_lines(&rulings),
     };
     let faults = match random.chance(0.04) {
         true => Faults::none(),
@@ -205,6 +217,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
     let spells = spells(random, &faults);
     let world = World::new(
         bounds,
+        rulings,
         is_logzio,
         body_bytes_max,
         endpoint_ms_max,
@@ -222,6 +235,7 @@ fn spells(random: &mut Random, faults: &Faults) -> Vec<Spell> {
     for (fault, longest) in [
         (Fault::EndpointOutage, 4 * 3_600),
         (Fault::EndpointWrongToken, 3_600),
+        (Fault::OwnWrongToken, 3_600),
         (Fault::LedgerAway, 1_200),
         (Fault::QuarantineOutage, 3_600),
     ] {
@@ -336,6 +350,23 @@ async fn produce(platform: &Platform, random: &mut Random) {
     world.pass_log(1_000, 3_600_000).await;
 }
 
+/// When each of the rules but the first comes into force.
+fn changes(rulings: &[Ruling], random: &mut Random) -> Vec<Duration> {
+    let mut times: Vec<Duration> = (1..rulings.len())
+        .map(|_| Duration::from_secs(random.log_between(60, 3 * 3_600)))
+        .collect();
+    times.sort();
+    times
+}
+
+async fn change_rules(world: Arc<World>, times: Vec<Duration>) {
+    for time in times {
+        tokio::time::sleep(time.saturating_sub(world.elapsed())).await;
+        world.state().change_rules(world.elapsed());
+    }
+    std::future::pending::<()>().await;
+}
+
 async fn schedule(platform: Arc<Platform>) {
     let mut sweep_at = Duration::ZERO;
     loop {
@@ -359,7 +390,7 @@ async fn come_to_rest(platform: &Platform) {
         tokio::time::sleep(Duration::from_secs(5 * 60)).await;
         let on_their_way = *platform.producer.on_their_way.lock().expect("whole");
         let busy = platform.busy.load(Ordering::Relaxed);
-        let open = unfinished(&platform.world.state()).len();
+        let open = unfinished(&platform.world.state(), platform.world.last_ruling()).len();
         if on_their_way == 0 && busy == 0 && open == 0 && platform.queue.len() == 0 {
             return;
         }
@@ -381,6 +412,11 @@ async fn rest_is_quiet(platform: &Platform) {
             world.violate("a pass failed although it is calm");
             return;
         };
+        if let (Some(oldest), true) = (report.oldest_unsettled, report.complete) {
+            world.violate(&format!(
+                "all is done, and one that was written {oldest} is said to wait"
+            ));
+        }
         if report.missing > 0 && world.state().violations.is_empty() {
             world.violate(&format!(
                 "{} objects are missing after the end",

@@ -45,7 +45,7 @@ impl SimStore {
                 place,
                 reason: "GLACIER".to_owned(),
             }),
-            Some(Health::Whole | Health::Damaged) | None => Ok(()),
+            Some(Health::Whole | Health::Damaged { .. }) | None => Ok(()),
         }
     }
 

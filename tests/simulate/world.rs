@@ -16,8 +16,9 @@ use bucket_brigade::pipeline::Bounds;
 use tokio::time::Instant;
 
 use crate::faults::{Fault, Faults};
-use crate::object::{Content, Health, Nature};
+use crate::object::{Content, Health, Kind, Nature};
 use crate::random::Random;
+use crate::rules::{Ruling, Said};
 
 /// When every world begins.
 pub const START: Timestamp = Timestamp::from_secs(1_800_000_000);
@@ -68,6 +69,12 @@ pub struct Held {
     pub until: Option<Timestamp>,
     /// Whether a move under it failed or was not confirmed.
     pub was_troubled: bool,
+    /// Whether its claimant knows of it.
+    pub is_heard: bool,
+    /// What the rules that its process had say of its object.
+    pub said: Said,
+    /// Whether its object is read as lines, though it is something else.
+    pub as_lines: bool,
 }
 
 /// What became of one record.
@@ -151,7 +158,14 @@ pub struct State {
     pub claim_of_owner: BTreeMap<String, usize>,
     pub requests: Vec<Request>,
     pub under_way: BTreeMap<u64, UnderWay>,
+    /// Which rules are in force, and which each process has.
+    pub ruling: usize,
+    pub ruling_of_process: BTreeMap<u64, usize>,
+    /// Processes that the endpoint of the settings has refused everything.
+    pub refused: BTreeSet<u64>,
     pub keys: BTreeSet<String>,
+    /// How many rules there are.
+    pub rulings: usize,
     /// The most requests under way at once, of all processes.
     pub requests_at_once: usize,
     pub violations: Vec<String>,
@@ -172,6 +186,8 @@ pub struct World {
     state: Mutex<State>,
     epoch: Instant,
     pub bounds: Bounds,
+    /// The rules, one file after the other.
+    pub rulings: Vec<Ruling>,
     /// Whether the endpoint is a Logz.io listener; else one that takes all or nothing.
     pub is_logzio: bool,
     /// Plain bytes of the largest body that the endpoint takes.
@@ -197,6 +213,7 @@ impl Clock for SkewedClock {
 impl World {
     pub fn new(
         bounds: Bounds,
+        rulings: Vec<Ruling>,
         is_logzio: bool,
         body_bytes_max: usize,
         endpoint_ms_max: u64,
@@ -222,6 +239,10 @@ impl World {
                 claim_of_owner: BTreeMap::new(),
                 requests: Vec::new(),
                 under_way: BTreeMap::new(),
+                ruling: 0,
+                ruling_of_process: BTreeMap::new(),
+                refused: BTreeSet::new(),
+                rulings: rulings.len(),
                 keys: BTreeSet::new(),
                 requests_at_once: 0,
                 violations: Vec::new(),
@@ -232,6 +253,7 @@ impl World {
             }),
             epoch: Instant::now(),
             bounds,
+            rulings,
             is_logzio,
             body_bytes_max,
             endpoint_ms_max,
@@ -256,6 +278,33 @@ impl World {
     /// The true time.
     pub fn now(&self) -> Timestamp {
         START.plus(self.elapsed())
+    }
+
+    pub fn last_ruling(&self) -> &Ruling {
+        self.rulings.last().expect("at least one")
+    }
+
+    /// Gives a process the rules that are in force, or those that were before.
+    pub fn rule(&self, process: u64) -> &Ruling {
+        let mut state = self.state();
+        let mut ruling = state.ruling;
+        if ruling > 0 && state.strikes(Fault::RulesOld) {
+            ruling -= 1;
+        }
+        state.ruling_of_process.insert(process, ruling);
+        &self.rulings[ruling]
+    }
+
+    /// What the rules that a process has say of a content.
+    pub fn said(&self, state: &State, process: u64, content: usize) -> Said {
+        let ruling = state.ruling_of_process.get(&process).copied();
+        let ruling = &self.rulings[ruling.unwrap_or_default()];
+        ruling.of(state.contents[content].folder)
+    }
+
+    /// Whether the endpoint is a Logz.io listener to which the objects go of which rules say so.
+    pub fn goes_to_logzio(&self, said: &Said) -> bool {
+        said.own.unwrap_or(self.is_logzio)
     }
 
     pub fn tell(&self, line: &str) {
@@ -398,10 +447,37 @@ impl State {
         !self.is_calm && rate > 0.0 && self.random.chance(rate)
     }
 
-    /// Whether a record is answered for: taken, or kept.
+    /// Whether a record is answered for: taken, kept, or left out.
     fn is_answered(&self, content: usize, record: usize) -> bool {
         let fate = &self.fates[content][record];
-        fate.kept || !fate.taken.is_empty()
+        fate.kept || !fate.taken.is_empty() || self.may_be_left_out(content, record)
+    }
+
+    /// Whether some claim left it out.
+    fn may_be_left_out(&self, content: usize, record: usize) -> bool {
+        let written = &self.contents[content].records[record];
+        let claims = self.claims_of(content).iter();
+        let mut said = claims.map(|claim| &self.claims[*claim].said);
+        written.is_control || (written.is_marked && said.any(|said| said.leaves_out))
+    }
+
+    /// Whether all claims on a content left out the same records.
+    fn is_ruled_once(&self, content: usize) -> bool {
+        let claims = self.claims_of(content).iter();
+        let mut leave_out = claims.map(|claim| self.claims[*claim].said.leaves_out);
+        let first = leave_out.next();
+        leave_out.all(|leaves_out| Some(leaves_out) == first)
+    }
+
+    /// The claim of a process on a content: the last one that it knows of.
+    pub fn claim_of_process(&self, process: u64, content: usize) -> Option<usize> {
+        let worker = format!("p{process}.");
+        let mut claims = self.claims_of(content).iter();
+        let of_process = |claim: &&usize| {
+            let claim = &self.claims[**claim];
+            claim.is_heard && claim.worker.starts_with(&worker)
+        };
+        claims.rfind(of_process).copied()
     }
 
     /// The claims on a content, oldest first.
@@ -427,7 +503,10 @@ impl State {
     }
 
     /// What a checkpoint says must be true already.
-    pub fn check_checkpoint(&mut self, at: Duration, content: usize, checkpoint: &Checkpoint) {
+    pub fn check_checkpoint(&mut self, at: Duration, claim: usize, checkpoint: &Checkpoint) {
+        let Held {
+            content, as_lines, ..
+        } = self.claims[claim];
         let name = self.contents[content].id.key.clone();
         if !checkpoint.account.holds() {
             self.violate(
@@ -435,17 +514,29 @@ impl State {
                 &format!("{name}: account does not hold: {:?}", checkpoint.account),
             );
         }
-        let total = self.contents[content].records.len() as u64;
+        if *checkpoint != Checkpoint::default() {
+            let of = &mut self.contents[content];
+            let is_new = of.begun.replace(of.begun.unwrap_or(as_lines)).is_none();
+            if is_new && of.kind == Kind::Csv && !self.is_calm && self.random.chance(0.5) {
+                self.change_rules(at);
+            }
+        }
+        let first = self.contents[content].first(as_lines);
+        let total = (self.contents[content].records.len() - first) as u64;
         let before = 0..checkpoint.position.record;
-        let unanswered = std::iter::once(&before)
-            .chain(checkpoint.accepted.iter())
-            .flat_map(Clone::clone)
-            .find(|record| *record >= total || !self.is_answered(content, *record as usize));
-        if let Some(record) = unanswered {
+        let covers = || {
+            std::iter::once(&before)
+                .chain(checkpoint.accepted.iter())
+                .flat_map(Clone::clone)
+        };
+        let is_answered =
+            |record: u64| record < total && self.is_answered(content, first + record as usize);
+        if let Some(record) = covers().find(|record| !is_answered(*record)) {
             self.violate(
                 at,
                 &format!("{name}: a checkpoint covers record {record}, which nobody answered for"),
             );
+            return;
         }
         let covered = checkpoint.position.record + checkpoint.accepted.count();
         if covered != checkpoint.account.records_read {
@@ -455,45 +546,102 @@ impl State {
                 &format!("{name}: a checkpoint covers {covered} records and counts {read}"),
             );
         }
+        let left_out = covers()
+            .filter(|record| self.may_be_left_out(content, first + *record as usize))
+            .count() as u64;
+        let counted = checkpoint.account.records_filtered;
+        if self.is_ruled_once(content) && left_out != counted {
+            self.violate(
+                at,
+                &format!("{name}: a checkpoint covers {left_out} records that are left out and counts {counted}"),
+            );
+        }
     }
 
     /// What a settled row says must be true already.
-    pub fn check_settled(&mut self, at: Duration, content: usize, account: &Account) {
-        let Content {
-            id,
-            records,
-            health,
-            ..
-        } = &self.contents[content];
-        let (name, total) = (id.key.clone(), records.len());
-        if *health != Health::Whole {
-            let health = *health;
+    pub fn check_settled(&mut self, at: Duration, claim: usize, account: &Account) {
+        let Held {
+            content, as_lines, ..
+        } = self.claims[claim];
+        let Content { id, health, .. } = &self.contents[content];
+        let (name, health) = (id.key.clone(), *health);
+        let first = self.contents[content].first(as_lines);
+        let end = self.contents[content].records.len();
+        let total = end - first;
+        if health != Health::Whole {
             self.violate(at, &format!("{name}: settled, and it is {health:?}"));
         }
-        let open = (0..total).find(|record| !self.is_answered(content, *record));
+        let open = (first..end).find(|record| !self.is_answered(content, *record));
         if let Some(record) = open {
             self.violate(
                 at,
                 &format!("{name}: settled, and nobody answered for record {record} of {total}"),
             );
         }
-        let fates = &self.fates[content];
+        let fates = &self.fates[content][first..];
         let delivered = fates.iter().filter(|fate| !fate.taken.is_empty()).count() as u64;
-        let is_counted = self.miscounted.contains(&content)
-            || (account.records_delivered, account.records_quarantined)
-                == (delivered, total as u64 - delivered);
+        let kept = |record: &usize| self.fates[content][*record].kept;
+        let taken = |record: &usize| !self.fates[content][*record].taken.is_empty();
+        let may_be = (first..end).filter(|record| self.may_be_left_out(content, *record));
+        let must_be = may_be
+            .clone()
+            .filter(|record| !kept(record) && !taken(record));
+        let (may_be, must_be) = (may_be.count() as u64, must_be.count() as u64);
+        let filtered = account.records_filtered;
+        let is_counted = match self.is_ruled_once(content) {
+            true => {
+                filtered == may_be
+                    && (self.miscounted.contains(&content)
+                        || (account.records_delivered, account.records_quarantined)
+                            == (delivered, total as u64 - delivered - filtered))
+            }
+            false => (must_be..=may_be).contains(&filtered),
+        };
         if !account.holds() || account.records_read != total as u64 || !is_counted {
             self.violate(
                 at,
-                &format!("{name}: {total} records, {delivered} of them taken, and settled with {account:?}"),
+                &format!("{name}: {total} records, {delivered} of them taken and {may_be} to be left out, and settled with {account:?}"),
             );
         }
+        self.note_left_out(filtered);
+    }
+
+    /// What is quarantined for its damage must have given what comes before that.
+    pub fn check_quarantined(&mut self, at: Duration, claim: usize, reason: &str) {
+        let Held {
+            content, as_lines, ..
+        } = self.claims[claim];
+        let Health::Damaged { good } = self.contents[content].health else {
+            return;
+        };
+        let name = self.contents[content].id.key.clone();
+        let first = self.contents[content].first(as_lines);
+        let open = (first..good).find(|record| !self.is_answered(content, *record));
+        if let (Some(record), true) = (open, reason != "attempts_exhausted") {
+            self.violate(
+                at,
+                &format!("{name}: quarantined for {reason}, and nobody answered for record {record}, which is good"),
+            );
+        }
+    }
+
+    /// The next rules come into force, if there are any.
+    pub fn change_rules(&mut self, at: Duration) {
+        if self.ruling + 1 < self.rulings {
+            self.ruling += 1;
+            self.faults.count(Fault::RulesChanged);
+            self.tell(at, &format!("RULES {} are in force", self.ruling));
+        }
+    }
+
+    fn note_left_out(&mut self, records: u64) {
+        self.faults.counts[Fault::RulesLeaveOut as usize] += records;
     }
 
     /// What the endpoint does with one record, whenever it comes. None if it takes it.
     pub fn refusal(&self, content: usize, record: usize) -> Option<Nature> {
         match self.contents[content].records[record].nature {
-            Nature::Good | Nature::Changed => None,
+            Nature::Good => None,
             refused @ (Nature::Malformed | Nature::Strange) => Some(refused),
         }
     }
