@@ -218,7 +218,7 @@ impl TotalAccount {
             .take(rows_max)
             .collect();
         let width = |row: &&ObjectRow| shortened(&row.key).chars().count();
-        let key_chars = shown.iter().map(width).max().unwrap_or(0).max(TOTAL.len());
+        let key_chars = shown.iter().map(width).max().unwrap_or(0).max(OBJECT.len());
         // Whoever looks at the objects lists them: that needs no column.
         let has_told = self.rows.iter().any(|row| row.told.is_some());
         let first_cells = |came_by: &str| match has_told {
@@ -227,7 +227,7 @@ impl TotalAccount {
         };
         let mut table = format!(
             "{:<key_chars$}  {}{:<11}  {:>9}  {:>9}  {:>8}  {:>11}  {:>8}",
-            "object",
+            OBJECT,
             first_cells("came by"),
             "state",
             "read",
@@ -276,6 +276,8 @@ impl TotalAccount {
     }
 }
 
+/// What stands above the keys, and below them.
+const OBJECT: &str = "object";
 const TOTAL: &str = "total";
 
 /// Characters of a key in the table; of a longer one its end is shown, which tells it from its like.
