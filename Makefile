@@ -115,7 +115,7 @@ encoders: $(VENV)/encoders/.done ## Hold pass-through to gzip of zlib, zlib-ng, 
 # with is in fuzz/seeds, and in events/.
 # libdeflate has tables of one name in several of its files on purpose, which the sanitizer would report.
 SECONDS ?= 300
-FUZZ_TARGETS := pass_through decode split events settings answers rules
+FUZZ_TARGETS := pass_through decode split recognise events settings answers rules
 fuzz: target/tools/bin/cargo-fuzz ## Look for inputs that break what reads other people's bytes: make fuzz [SECONDS=300]
 	$(foreach target,$(FUZZ_TARGETS),mkdir -p fuzz/corpus/$(target) fuzz/seeds/$(target) && \
 		PATH="$(CURDIR)/target/tools/bin:$$PATH" ASAN_OPTIONS=detect_odr_violation=0 $(CARGO) +nightly fuzz run \

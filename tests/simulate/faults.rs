@@ -115,7 +115,6 @@ impl Fault {
             | Fault::ObjectOverwrittenWhileRead
             | Fault::Killed
             | Fault::LedgerPartition
-            | Fault::OwnWrongToken
             | Fault::ClockApart
             | Fault::QueueDoubled => 3.0,
             _ => 1.0,

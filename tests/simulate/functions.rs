@@ -169,7 +169,9 @@ impl Platform {
         self.world
             .tell(&format!("{worker} invoked, {} ms", timeout.as_millis()));
         let pipeline = Arc::clone(&process.ingest.pipeline);
-        pipeline.rules().set(Arc::clone(&self.world.rule(id).rules));
+        pipeline
+            .rules()
+            .set(Arc::clone(&self.world.rule(&worker).rules));
         let outcome = {
             let invoked = process.ingest.invoke(payload.as_bytes(), &worker, deadline);
             let mortal = Mortal {
@@ -343,7 +345,9 @@ impl Platform {
             bounds: self.reconcile.clone(),
             rules: RulesInForce::default(),
         };
-        reconciler.rules.set(Arc::clone(&self.world.rule(id).rules));
+        reconciler
+            .rules
+            .set(Arc::clone(&self.world.rule(&format!("p{id}")).rules));
         let stop_at = self.world.now().plus(Duration::from_secs(290));
         let metrics = Metrics::new("simulation");
         let polls_left = {

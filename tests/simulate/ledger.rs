@@ -229,9 +229,7 @@ fn note_claim(world: &World, state: &mut State, content: usize, owner: &str, is_
         state.faults.count(Fault::LeaseRanOut);
     }
     let worker = owner.split('/').next().unwrap_or(owner).to_owned();
-    let process = worker.trim_start_matches('p').split('.').next();
-    let process = process.and_then(|process| process.parse().ok());
-    let said = world.said(state, process.unwrap_or_default(), content);
+    let said = world.said(state, &worker, content);
     let at = world.elapsed();
     let key = state.contents[content].id.key.clone();
     if said.skips {
@@ -535,7 +533,10 @@ impl Ledger for SimLedger {
         {
             let mut state = self.world.state();
             let number = state.by_id.get(content).copied();
-            let said = number.map(|number| self.world.said(&state, self.process, number));
+            let said = number.map(|number| {
+                self.world
+                    .said(&state, &format!("p{}", self.process), number)
+            });
             if said.is_some_and(|said| said.skips) {
                 let at = self.world.elapsed();
                 let key = &content.key;

@@ -46,11 +46,13 @@ impl Folder {
         Folder::Multi,
     ];
 
-    /// Those of which the rules say something.
-    pub fn of(rulings: &[Ruling]) -> Vec<Folder> {
+    /// Those of which the rules say something, one of them again and again.
+    pub fn of(rulings: &[Ruling], random: &mut Random) -> Vec<Folder> {
+        let favourites = [&Folder::ALL[..], &[Folder::Own; 5], &[Folder::Csv; 3]].concat();
+        let favourite = random.pick(&favourites);
         match rulings.iter().all(|ruling| ruling.said.is_empty()) {
             true => vec![Folder::Plain],
-            false => Folder::ALL.to_vec(),
+            false => [&Folder::ALL[..], &[favourite; 7]].concat(),
         }
     }
 

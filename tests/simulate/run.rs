@@ -192,7 +192,7 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
         field_chars_max: 400,
         odd: random.chance(0.7),
         is_mixed: random.chance(0.75),
-        folders: Folder::of(&rulings),
+        folders: Folder::of(&rulings, random),
         quotes_lines: random.chance(0.5) && !Folder::Csv.is_ever_lines(&rulings),
     };
     let faults = match random.chance(0.04) {
@@ -214,6 +214,9 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
         }
         faults.raise(Fault::Killed, random.pick(&[0.0, 0.3]));
     }
+    if random.chance(0.35) {
+        faults.raise(Fault::OwnWrongToken, 0.1);
+    }
     let spells = spells(random, &faults);
     let world = World::new(
         bounds,
@@ -232,19 +235,19 @@ fn make_world(random: &mut Random, seed: u64) -> (Arc<World>, Taste) {
 /// Periods in which something is away.
 fn spells(random: &mut Random, faults: &Faults) -> Vec<Spell> {
     let mut spells = Vec::new();
-    for (fault, longest) in [
-        (Fault::EndpointOutage, 4 * 3_600),
-        (Fault::EndpointWrongToken, 3_600),
-        (Fault::OwnWrongToken, 3_600),
-        (Fault::LedgerAway, 1_200),
-        (Fault::QuarantineOutage, 3_600),
+    for (fault, shortest, longest) in [
+        (Fault::EndpointOutage, 20, 4 * 3_600),
+        (Fault::EndpointWrongToken, 20, 3_600),
+        (Fault::OwnWrongToken, 600, 3 * 3_600),
+        (Fault::LedgerAway, 20, 1_200),
+        (Fault::QuarantineOutage, 20, 3_600),
     ] {
         if faults.rate(fault) == 0.0 {
             continue;
         }
         for _ in 0..random.between(1, 4) {
             let from = Duration::from_secs(random.between(0, 3 * 3_600));
-            let spell = Duration::from_secs(random.log_between(20, longest));
+            let spell = Duration::from_secs(random.log_between(shortest, longest));
             spells.push(Spell {
                 from,
                 until: from + spell,

@@ -71,7 +71,7 @@ pub struct Held {
     pub was_troubled: bool,
     /// Whether its claimant knows of it.
     pub is_heard: bool,
-    /// What the rules that its process had say of its object.
+    /// What the rules that its invocation had say of its object.
     pub said: Said,
     /// Whether its object is read as lines, though it is something else.
     pub as_lines: bool,
@@ -158,9 +158,9 @@ pub struct State {
     pub claim_of_owner: BTreeMap<String, usize>,
     pub requests: Vec<Request>,
     pub under_way: BTreeMap<u64, UnderWay>,
-    /// Which rules are in force, and which each process has.
+    /// Which rules are in force, and which each invocation has.
     pub ruling: usize,
-    pub ruling_of_process: BTreeMap<u64, usize>,
+    pub ruling_of_worker: BTreeMap<String, usize>,
     /// Processes that the endpoint of the settings has refused everything.
     pub refused: BTreeSet<u64>,
     pub keys: BTreeSet<String>,
@@ -240,7 +240,7 @@ impl World {
                 requests: Vec::new(),
                 under_way: BTreeMap::new(),
                 ruling: 0,
-                ruling_of_process: BTreeMap::new(),
+                ruling_of_worker: BTreeMap::new(),
                 refused: BTreeSet::new(),
                 rulings: rulings.len(),
                 keys: BTreeSet::new(),
@@ -284,20 +284,20 @@ impl World {
         self.rulings.last().expect("at least one")
     }
 
-    /// Gives a process the rules that are in force, or those that were before.
-    pub fn rule(&self, process: u64) -> &Ruling {
+    /// Gives an invocation the rules that are in force, or those that were before.
+    pub fn rule(&self, worker: &str) -> &Ruling {
         let mut state = self.state();
         let mut ruling = state.ruling;
         if ruling > 0 && state.strikes(Fault::RulesOld) {
             ruling -= 1;
         }
-        state.ruling_of_process.insert(process, ruling);
+        state.ruling_of_worker.insert(worker.to_owned(), ruling);
         &self.rulings[ruling]
     }
 
-    /// What the rules that a process has say of a content.
-    pub fn said(&self, state: &State, process: u64, content: usize) -> Said {
-        let ruling = state.ruling_of_process.get(&process).copied();
+    /// What the rules that an invocation has say of a content.
+    pub fn said(&self, state: &State, worker: &str, content: usize) -> Said {
+        let ruling = state.ruling_of_worker.get(worker).copied();
         let ruling = &self.rulings[ruling.unwrap_or_default()];
         ruling.of(state.contents[content].folder)
     }
@@ -517,7 +517,7 @@ impl State {
         if *checkpoint != Checkpoint::default() {
             let of = &mut self.contents[content];
             let is_new = of.begun.replace(of.begun.unwrap_or(as_lines)).is_none();
-            if is_new && of.kind == Kind::Csv && !self.is_calm && self.random.chance(0.5) {
+            if is_new && of.kind == Kind::Csv && !self.is_calm && self.random.chance(0.8) {
                 self.change_rules(at);
             }
         }
