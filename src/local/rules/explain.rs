@@ -74,7 +74,7 @@ pub struct Explained {
 struct Shown {
     seen: Seen,
     kind: EndpointKind,
-    /// Whether all of it was read.
+    /// Whether there are no other records.
     is_all: bool,
 }
 
@@ -193,7 +193,8 @@ impl Subject {
         explained
     }
 
-    /// Reads as much of the object as is needed. What was seen, whether that is all of it, and what is wrong.
+    /// Reads as much of the object as is needed. What was seen, whether there are no other records, and
+    /// what is wrong.
     async fn look(
         &self,
         plan: Plan,
@@ -221,7 +222,9 @@ impl Subject {
             return (look.stop(), false, None);
         }
         let (seen, ended) = look.finish();
-        (seen, true, ended.err().map(|error| error.to_string()))
+        // With as many as are shown it did not look whether there are more.
+        let is_all = seen.first.len() < RECORDS_SHOWN;
+        (seen, is_all, ended.err().map(|error| error.to_string()))
     }
 }
 
