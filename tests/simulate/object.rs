@@ -97,13 +97,26 @@ impl Kind {
         }
     }
 
+    /// As what rules know it, and the folder of such objects within theirs. Only for those of [`Kind::SAID`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Array => "json-array",
+            Kind::Values => "json-values",
+            Kind::Subscription => "cloudwatch-logs",
+            _ => "cloudtrail",
+        }
+    }
+
+    /// What rules say of objects in a folder of its own.
+    pub const SAID: [Kind; 4] = [Kind::Trail, Kind::Array, Kind::Values, Kind::Subscription];
+
     /// How many of its first records are none to who reads it as what it is.
     pub fn header_records(self) -> usize {
         usize::from(self == Kind::Csv)
     }
 
     /// Whether something can be wrong with it beside its compression.
-    fn is_document(self) -> bool {
+    pub fn is_document(self) -> bool {
         match self {
             Kind::Trail
             | Kind::TrailByKey
@@ -237,11 +250,14 @@ struct Writer<'a> {
     spans: Vec<Range<usize>>,
     /// Whether values stand on several lines.
     is_pretty: bool,
+    /// Whether rules say what it is.
+    is_said: bool,
 }
 
 /// Writes content number `content`. `is_damaged` says that it cannot be read to its end.
 pub fn draft(
     content: usize,
+    folder: Folder,
     kind: Kind,
     taste: &Taste,
     health: Health,
@@ -259,6 +275,7 @@ pub fn draft(
         kind,
         taste,
         is_pretty: kind.is_document() && random.chance(0.4),
+        is_said: folder == Folder::Said,
         random,
         plain: Vec::new(),
         records: Vec::with_capacity(count),
@@ -341,7 +358,7 @@ impl Writer<'_> {
         match self.kind {
             Kind::Ndjson => self.write_lines(content, count),
             Kind::Trail | Kind::TrailByKey | Kind::Document => {
-                let before = match (self.is_pretty, self.random.chance(0.3)) {
+                let before = match (self.is_pretty, count > 0 && self.random.chance(0.3)) {
                     (true, _) => "{\n  \"Records\": [\n    ",
                     (false, false) => "{\"Records\":[",
                     (false, true) => "{\"other\":{\"Records\":[1]},\"Records\":[",
@@ -396,6 +413,15 @@ impl Writer<'_> {
     fn mark(&mut self, content: usize, record: usize) -> (String, bool) {
         let is_marked = self.random.chance(0.3);
         (marker(content, record, is_marked), is_marked)
+    }
+
+    /// Whether nobody takes the object for something else because of an element that is no JSON.
+    fn may_be_malformed(&self) -> bool {
+        match self.kind {
+            Kind::Trail | Kind::TrailByKey | Kind::Document => true,
+            Kind::Array | Kind::Values => self.is_said,
+            _ => false,
+        }
     }
 
     fn is_odd(&mut self) -> bool {
@@ -496,7 +522,7 @@ impl Writer<'_> {
         let is_trail = matches!(self.kind, Kind::Trail | Kind::TrailByKey);
         let bytes = match self.kind {
             Kind::Trail | Kind::TrailByKey => format!(
-                "{{\"id\":\"{marker}\",\"eventSource\":\"s3.amazonaws.com\",\"eventTime\":\"{time}\",\"pad\":\"{pad}\"}}"
+                "{{\"id\":\"{marker}\",\"eventVersion\":\"1.11\",\"eventSource\":\"s3.amazonaws.com\",\"eventTime\":\"{time}\",\"eventID\":\"9a\",\"pad\":\"{pad}\"}}"
             ),
             Kind::Subscription => {
                 format!("{{\"id\":\"{marker}\",\"timestamp\":{ms},\"message\":\"{pad} \\\"}}]\"}}")
@@ -508,8 +534,8 @@ impl Writer<'_> {
         let mut out = Out::Same;
         if self.is_odd() {
             (nature, bytes, out) = match self.random.between(0, 3) {
-                // An element is looked at only for its end.
-                0 if !self.is_pretty && self.kind != Kind::Subscription && index > 0 => (
+                // An element is looked at only for its end; but what is to be told by it has to be JSON.
+                0 if !self.is_pretty && index > 0 && self.may_be_malformed() => (
                     Nature::Malformed,
                     format!("{{\"id\":\"{marker}\",,}}").into_bytes(),
                     Out::Same,
@@ -524,7 +550,7 @@ impl Writer<'_> {
         }
         let is_whole = !matches!(out, Out::Any);
         if let (true, Ok(mut members)) = (
-            is_whole && (self.is_pretty || self.kind == Kind::Subscription),
+            is_whole && (self.is_pretty || is_trail || self.kind == Kind::Subscription),
             serde_json::from_slice::<Value>(&bytes),
         ) {
             if self.kind == Kind::Subscription {
@@ -670,7 +696,8 @@ impl Writer<'_> {
         }
         let at = self.random.between(first as u64, count as u64) as usize;
         let span = self.spans[at].clone();
-        let good = if self.random.chance(0.3) {
+        // Of what is garbled nobody can tell what it is.
+        let good = if self.is_said && self.random.chance(0.6) {
             self.plain.splice(span.end..span.end, *b"garbage");
             notes.push(Fault::ObjectGarbled);
             at + 1

@@ -46,7 +46,9 @@ impl Producer {
         let (key, folder, kind, is_lost) = self.new_key();
         let health = {
             let mut state = self.world.state();
-            if state.strikes(Fault::ObjectDamaged) {
+            // There are more ways to damage a document.
+            let ways = if kind.is_document() { 3 } else { 1 };
+            if (0..ways).any(|_| state.strikes(Fault::ObjectDamaged)) {
                 Health::Damaged { good: 0 }
             } else if state.strikes(Fault::ObjectDenied) {
                 Health::Denied
@@ -76,6 +78,7 @@ impl Producer {
         let kind = match folder {
             Folder::Csv => Kind::Csv,
             Folder::Multi => Kind::Trace,
+            Folder::Said => state.random.pick(&Kind::SAID),
             _ if !self.taste.is_mixed => Kind::Ndjson,
             _ => Kind::any(&mut state.random),
         };
@@ -94,7 +97,11 @@ impl Producer {
             true => format!("day/{}/", now.to_string()[..10].replace('-', "/")),
             false => "logs/".to_owned(),
         };
-        let key = format!("{key}{}{}{name}", folder.path(), kind.path());
+        let path = match folder {
+            Folder::Said => format!("{}/", kind.name()),
+            _ => kind.path().to_owned(),
+        };
+        let key = format!("{key}{}{path}{name}", folder.path());
         (key, folder, kind, false)
     }
 
@@ -102,7 +109,7 @@ impl Producer {
         let now = self.world.now();
         let mut state = self.world.state();
         let number = state.contents.len();
-        let drafted = draft(number, kind, &self.taste, health, &mut state.random);
+        let drafted = draft(number, folder, kind, &self.taste, health, &mut state.random);
         for note in &drafted.notes {
             state.faults.count(*note);
         }

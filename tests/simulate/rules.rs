@@ -31,10 +31,12 @@ pub enum Folder {
     Csv,
     /// Several lines a record, as the rules say.
     Multi,
+    /// Documents of some kind, as the rules say.
+    Said,
 }
 
 impl Folder {
-    const ALL: [Folder; 9] = [
+    const ALL: [Folder; 10] = [
         Folder::Plain,
         Folder::Typed,
         Folder::First,
@@ -44,11 +46,18 @@ impl Folder {
         Folder::Stop,
         Folder::Csv,
         Folder::Multi,
+        Folder::Said,
     ];
 
     /// Those of which the rules say something, one of them again and again.
     pub fn of(rulings: &[Ruling], random: &mut Random) -> Vec<Folder> {
-        let favourites = [&Folder::ALL[..], &[Folder::Own; 5], &[Folder::Csv; 3]].concat();
+        let favourites = [
+            &Folder::ALL[..],
+            &[Folder::Own; 4],
+            &[Folder::Csv; 3],
+            &[Folder::Said; 3],
+        ]
+        .concat();
         let favourite = random.pick(&favourites);
         match rulings.iter().all(|ruling| ruling.said.is_empty()) {
             true => vec![Folder::Plain],
@@ -73,6 +82,7 @@ impl Folder {
             Folder::Stop => "stop/",
             Folder::Csv => "csv/",
             Folder::Multi => "multi/",
+            Folder::Said => "said/",
         }
     }
 }
@@ -158,6 +168,16 @@ fn entries(folder: Folder, said: &Said, includes: bool) -> Vec<Value> {
         Folder::Csv => rule["format"] = json!("csv"),
         Folder::Multi => {
             rule["format"] = json!({"container": "multiline", "start": r"^\[[0-9]{4}-"});
+        }
+        Folder::Said => {
+            let of = |kind: Kind| {
+                let mut rule = rule.clone();
+                rule["name"] = json!(format!("said-{}", kind.name()));
+                rule["match"] = json!({"pattern": format!("/said/{}/", kind.name())});
+                rule["format"] = json!(kind.name());
+                rule
+            };
+            return Kind::SAID.map(of).to_vec();
         }
         Folder::First => {
             let second = json!({
