@@ -19,7 +19,7 @@ use crate::shape::{Scratch, Shape, Shaped, is_text};
 
 mod opening;
 
-pub use opening::Opening;
+pub use opening::{GoOn, Opened, Opening};
 
 /// Plain bytes that are decoded at a time where there are no blocks, and the least that a block is
 /// given room for.
@@ -189,7 +189,7 @@ impl Assembler {
         assembler
     }
 
-    /// Begins to read the object as what it is.
+    /// Reads the object as what it is from now on.
     fn read(&mut self, reading: Reading) {
         let Reading {
             container,
@@ -278,14 +278,9 @@ impl Assembler {
     ///
     /// On an error, every complete record before the damage comes out of `pop`.
     pub fn push(&mut self, input: &[u8]) -> Result<usize, DecodeError> {
-        let mut taken = 0;
-        if let Some(opening) = &mut self.opening {
-            let (seen, reading) = opening.push(input);
-            taken = seen;
-            match reading {
-                Some(reading) => self.open(reading),
-                None => return Ok(taken),
-            }
+        let mut taken = self.open(input)?;
+        if self.opening.is_some() {
+            return Ok(taken);
         }
         self.advance_held(true)?;
         if self.held.bytes.is_empty() {
@@ -294,11 +289,47 @@ impl Assembler {
         Ok(taken)
     }
 
+    /// Takes bytes of the object until it is known what it is, if it is not.
+    fn open(&mut self, input: &[u8]) -> Result<usize, DecodeError> {
+        let Some(opening) = &mut self.opening else {
+            return Ok(0);
+        };
+        let Opened {
+            taken,
+            reading,
+            damage,
+        } = opening.push(&mut self.decoder, &mut self.piece.plain, input);
+        if let Some(reading) = reading {
+            self.begin(reading);
+        }
+        match damage {
+            // Where the start is decoded again, so is the damage found again.
+            Some(damage) if self.held.bytes.is_empty() => {
+                self.give_up();
+                Err(damage)
+            }
+            Some(_) | None => Ok(taken),
+        }
+    }
+
     /// Ends the opening: now it is known what the object is.
-    fn open(&mut self, reading: Reading) {
-        let opening = self.opening.take();
+    fn begin(&mut self, reading: Reading) {
         self.read(reading);
-        self.held.bytes = opening.map(Opening::into_held).unwrap_or_default();
+        match self.opening.take().map(Opening::go_on) {
+            Some(GoOn::Again(held)) => {
+                self.decoder = self.decoder.afresh();
+                self.piece.plain.clear();
+                self.held.bytes = held;
+            }
+            Some(GoOn::Here { is_block_end: true }) => {
+                self.piece.complete(true);
+                self.note_place();
+            }
+            Some(GoOn::Here {
+                is_block_end: false,
+            })
+            | None => {}
+        }
     }
 
     /// Decodes what is held, as [`Assembler::advance`].
@@ -405,8 +436,13 @@ impl Assembler {
     }
 
     fn finish_records(&mut self) -> Result<(), DecodeError> {
-        if let Some(reading) = self.opening.as_ref().and_then(Opening::tell) {
-            self.open(reading);
+        let plain = &self.piece.plain;
+        let told = self
+            .opening
+            .as_ref()
+            .and_then(|opening| opening.tell(plain));
+        if let Some(reading) = told {
+            self.begin(reading);
         }
         self.advance_held(false)?;
         self.split_all()?;
@@ -664,6 +700,7 @@ mod tests {
     use super::*;
     use crate::body::Body;
     use crate::checkpoint::{Account, Window};
+    use crate::plan::Said;
     use crate::shape::ObjectFacts;
     use crate::shape::spec::{Condition, Pattern, ShapeSpec};
 
@@ -694,7 +731,6 @@ mod tests {
     #[test]
     fn r8_a_last_line_that_begins_a_record_is_sent_after_the_record_before_it() {
         use crate::format::{Boundary, Container};
-        use crate::plan::Said;
 
         let plain = b"A 1\n x\nA 2";
         let boundary = Boundary::Start("^A".to_owned());
@@ -846,6 +882,47 @@ mod tests {
             prop_assert_eq!(first.count() + second.count(), end.unwrap().record);
             first.extend(&second);
             prop_assert_eq!(first.pieces() <= 1, true);
+        }
+    }
+
+    /// Lines of JSON, of which some are a member of their own and the others blocks of one that a flush has ended.
+    fn in_blocks(lines: &[Vec<String>]) -> Vec<u8> {
+        let encoder = |bytes| flate2::write::GzEncoder::new(bytes, flate2::Compression::fast());
+        let mut gzip = encoder(Vec::new());
+        for (number, lines) in lines.iter().enumerate() {
+            if number % 3 == 1 {
+                gzip = encoder(gzip.finish().unwrap());
+            }
+            for line in lines {
+                gzip.write_all(line.as_bytes()).unwrap();
+                gzip.write_all(b"\n").unwrap();
+            }
+            gzip.flush().unwrap();
+        }
+        gzip.finish().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn being_told_by_content_changes_nothing_but_what_is_known(
+            lines in proptest::collection::vec(
+                proptest::collection::vec("\\{\"a\":[0-9]{1,40}\\}", 0..120), 1..8,
+            ),
+            step in 1_usize..2_000,
+            batch_bytes in 100_usize..20_000,
+        ) {
+            let input = in_blocks(&lines);
+            let told = Plan { said: None, ..Plan::from(logzio()) };
+            let preset = crate::format::preset("ndjson").expect("a preset");
+            let known = Plan { said: Some(Said::Preset(preset)), ..told.clone() };
+            let new = |plan: &Plan| {
+                Assembler::new(limits(batch_bytes), plan.clone(), &Checkpoint::default())
+            };
+            prop_assume!(lines.iter().any(|lines| !lines.is_empty()));
+            let (known, known_end) = assemble(new(&known), &input, input.len());
+            let (told, told_end) = assemble(new(&told), &input, step);
+            prop_assert_eq!(told, known);
+            prop_assert_eq!(told_end, known_end);
         }
     }
 

@@ -16,6 +16,9 @@ pub const RETURN_FIRST_MAX: Duration = Duration::from_secs(30);
 /// No message that is handed back stays away longer.
 pub const RETURN_MAX: Duration = Duration::from_secs(15 * 60);
 
+/// What a last attempt is given, of something that has to be said by a certain time.
+pub const LAST_ATTEMPT_TIME: Duration = Duration::from_millis(500);
+
 /// What to do after a failure that may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -41,6 +44,17 @@ pub fn before_next_attempt(
         Next::Wait(wait)
     } else {
         Next::GiveUp
+    }
+}
+
+/// As [`before_next_attempt`], for what has to be said before `left` has passed: no wait is longer than `longest`, and
+/// where there is no time for another wait as long as it would be, one last attempt begins [`LAST_ATTEMPT_TIME`]
+/// before the end.
+pub fn before_last_word(failures: u32, longest: Duration, left: Duration, random: u64) -> Next {
+    let wait = share(doubled(WAIT_FIRST_MAX, failures, longest), random);
+    match left.checked_sub(LAST_ATTEMPT_TIME) {
+        Some(left) if !left.is_zero() => Next::Wait(wait.min(left)),
+        Some(_) | None => Next::GiveUp,
     }
 }
 
@@ -157,6 +171,28 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_last_word_is_tried_until_the_time_is_up(
+            left in any_duration(), longest in any_duration(), random in any::<u64>(),
+        ) {
+            let mut rest = left;
+            for failures in 1.. {
+                match before_last_word(failures, longest, rest, random) {
+                    Next::Wait(wait) => {
+                        prop_assert!(wait <= longest);
+                        rest -= wait;
+                        prop_assert!(rest >= LAST_ATTEMPT_TIME);
+                        // The attempt itself takes some time, too.
+                        rest -= Duration::from_millis(100);
+                    }
+                    Next::GiveUp => {
+                        prop_assert!(rest <= LAST_ATTEMPT_TIME);
+                        break;
+                    }
+                }
+            }
+        }
+
         #[test]
         fn a_wait_never_outlasts_the_time_left_nor_undercuts_retry_after(
             failures in 1_u32..80,

@@ -224,6 +224,16 @@ impl Decoder {
         self
     }
 
+    /// One that decodes the object from its start, as this one would have.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        let decoder = Self::new(self.block_bytes_max);
+        match self.expansion_max {
+            Some(max) => decoder.bounded(max),
+            None => decoder,
+        }
+    }
+
     /// Whether the object is not compressed: then decoding can be taken up anywhere.
     pub fn is_plain(&self) -> bool {
         self.is_sniffed && self.layers.is_empty()

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use crate::assemble::Limits;
-use crate::backoff::{Next, before_next_attempt, return_delay_max};
+use crate::backoff::{Next, before_last_word, before_next_attempt, return_delay_max};
 use crate::checkpoint::Account;
 use crate::clock::{Clock, Timestamp};
 use crate::evidence::object_entry;
@@ -561,7 +561,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         }
     }
 
-    /// Repeats a ledger write while the ledger is unavailable and time is left.
+    /// Repeats a ledger write while the ledger is unavailable, until it is too late for another attempt.
     async fn persist<T, F>(
         &self,
         until: Timestamp,
@@ -590,7 +590,9 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             };
             failures += 1;
             let left = until.since(self.ports.clock.now());
-            match before_next_attempt(failures, None, left, (self.ports.random)()) {
+            // Several attempts fit between a renewal that fails and the end of the lease.
+            let longest = self.bounds.lease / 12;
+            match before_last_word(failures, longest, left, (self.ports.random)()) {
                 Next::Wait(pause) => tokio::time::sleep(pause).await,
                 Next::GiveUp => return Err(error),
             }

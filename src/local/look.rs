@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::assemble::Opening;
+use crate::assemble::{Opened, Opening};
 use crate::clock::Timestamp;
 use crate::decode::{DecodeError, Decoder};
 use crate::expansion::ExpansionMax;
@@ -95,16 +95,22 @@ impl Look {
 
     /// Takes the next bytes of the object, all of them. After an error nothing more is seen.
     pub fn push(&mut self, input: &[u8]) -> Result<(), DecodeError> {
-        let mut taken = 0;
+        let mut begun = 0;
         if let Some(opening) = &mut self.opening {
-            let (seen, reading) = opening.push(input);
-            taken = seen;
-            match reading {
-                Some(reading) => self.open(reading)?,
-                None => return Ok(()),
-            }
+            let Opened {
+                taken,
+                reading,
+                damage,
+            } = opening.push(&mut self.decoder, &mut self.plain, input);
+            let Some(reading) = reading else {
+                return damage.map_or(Ok(()), Err);
+            };
+            self.begin(reading);
+            self.split()?;
+            damage.map_or(Ok(()), Err)?;
+            begun = taken;
         }
-        self.decode(&input[taken..])
+        self.decode(&input[begun..])
     }
 
     /// Whether all is seen that is wanted.
@@ -125,8 +131,13 @@ impl Look {
     }
 
     fn end(&mut self) -> Result<(), DecodeError> {
-        if let Some(reading) = self.opening.as_ref().and_then(Opening::tell) {
-            self.open(reading)?;
+        let plain = &self.plain;
+        let told = self
+            .opening
+            .as_ref()
+            .and_then(|opening| opening.tell(plain));
+        if let Some(reading) = told {
+            self.begin(reading);
         }
         let end = self.decoder.finish(&mut self.plain);
         self.split()?;
@@ -157,12 +168,7 @@ impl Look {
                 scratch: Scratch::default(),
             });
         self.seen.reading = Some(reading);
-    }
-
-    fn open(&mut self, reading: Reading) -> Result<(), DecodeError> {
-        let held = self.opening.take().map(Opening::into_held);
-        self.begin(reading);
-        self.decode(&held.unwrap_or_default())
+        self.opening = None;
     }
 
     fn decode(&mut self, input: &[u8]) -> Result<(), DecodeError> {

@@ -32,7 +32,7 @@ pub struct Evidence<'a> {
     pub rows: &'a BTreeMap<u32, Row>,
     pub taken: &'a Taken,
     pub listener: &'a Counts,
-    /// How often an object's holder was killed, or lost its lease.
+    /// How often an object's holder was killed, lost its lease or could not give it back.
     pub interruptions: &'a BTreeMap<u32, u64>,
     pub requests_in_flight_max: u64,
     /// All that the processes wrote.
@@ -44,7 +44,15 @@ impl Evidence<'_> {
     pub fn check(&self, tally: &mut Tally) -> Vec<String> {
         let mut faults = Vec::new();
         for object in self.objects {
+            let before = faults.len();
             self.check_object(object, tally, &mut faults);
+            if faults.len() > before {
+                let story = self
+                    .output
+                    .lines()
+                    .filter(|line| line.contains(&object.key));
+                faults.extend(story.map(|line| format!("  {line}")));
+            }
         }
         if self.taken.strangers > 0 {
             faults.push(format!(

@@ -462,11 +462,16 @@ pub async fn round(round: &Round, tally: &mut Tally) -> Vec<String> {
         .chain([&reconcile])
         .map(LambdaProcess::logs)
         .collect();
-    let lost_leases = logs.iter().flat_map(|logs| lost_leases(logs));
-    let mut kills = world.kills.lock().expect("whole").clone();
-    for object in lost_leases {
-        tally.leases_lost += 1;
-        *kills.entry(object).or_default() += 1;
+    let mut interruptions = world.kills.lock().expect("whole").clone();
+    for (message, times) in [
+        ("lease_lost", &mut tally.leases_lost),
+        // The ledger is away: the lease runs out, and what was sent since the last checkpoint is sent again.
+        ("lease not released", &mut tally.leases_not_released),
+    ] {
+        for object in logs.iter().flat_map(|logs| objects_with(message, logs)) {
+            *times += 1;
+            *interruptions.entry(object).or_default() += 1;
+        }
     }
     tally.ingest_killed += world.ingest_killed.load(Ordering::Relaxed);
     tally.reconcile_killed += world.reconcile_killed.load(Ordering::Relaxed);
@@ -479,7 +484,7 @@ pub async fn round(round: &Round, tally: &mut Tally) -> Vec<String> {
         rows: &world.rows().await,
         taken: &world.endpoint.taken(),
         listener: &world.endpoint.listener.counts(),
-        interruptions: &kills,
+        interruptions: &interruptions,
         requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
         output: &logs.concat(),
     };
@@ -488,9 +493,9 @@ pub async fn round(round: &Round, tally: &mut Tally) -> Vec<String> {
     faults
 }
 
-/// The objects whose lease a process lost, each time.
-fn lost_leases(logs: &str) -> Vec<u32> {
-    let lost = logs.lines().filter(|line| line.contains("lease_lost"));
-    lost.filter_map(|line| Object::number_of(&line[line.find("logs/0")?..]))
+/// The objects of which processes wrote that, each time.
+fn objects_with(message: &str, logs: &str) -> Vec<u32> {
+    let said = logs.lines().filter(|line| line.contains(message));
+    said.filter_map(|line| Object::number_of(&line[line.find("logs/0")?..]))
         .collect()
 }

@@ -12,6 +12,8 @@ pub struct Tally {
     /// Asked to stop by SIGTERM, which may send nothing twice.
     pub sync_stopped: u64,
     pub leases_lost: u64,
+    /// Not given back because the ledger was away.
+    pub leases_not_released: u64,
     /// Times that S3 or DynamoDB went away, and the requests that found it so.
     pub went_away: u64,
     pub requests_while_away: u64,
@@ -40,6 +42,7 @@ impl Tally {
             sync_killed,
             sync_stopped,
             leases_lost,
+            leases_not_released,
             went_away,
             requests_while_away,
             found_by_reconcile,
@@ -59,6 +62,7 @@ impl Tally {
         self.sync_killed += sync_killed;
         self.sync_stopped += sync_stopped;
         self.leases_lost += leases_lost;
+        self.leases_not_released += leases_not_released;
         self.went_away += went_away;
         self.requests_while_away += requests_while_away;
         self.found_by_reconcile += found_by_reconcile;
@@ -86,6 +90,7 @@ impl Tally {
             ("  brigade sync", self.sync_killed),
             ("brigade sync stopped by SIGTERM", self.sync_stopped),
             ("leases lost", self.leases_lost),
+            ("leases not given back", self.leases_not_released),
             ("times S3 or DynamoDB went away", self.went_away),
             ("  requests that found it so", self.requests_while_away),
             ("requests refused with 503", answers("503")),
