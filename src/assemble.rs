@@ -18,8 +18,10 @@ use crate::restore::RestorePoint;
 use crate::shape::{Scratch, Shape, Shaped, is_text};
 
 mod opening;
+mod workspace;
 
 pub use opening::{GoOn, Opened, Opening};
+pub use workspace::{Workspace, Workspaces};
 
 /// Plain bytes that are decoded at a time where there are no blocks, and the least that a block is
 /// given room for.
@@ -118,7 +120,7 @@ struct Piece {
 impl Piece {
     fn new() -> Self {
         Self {
-            plain: Vec::with_capacity(PIECE_BYTES),
+            plain: Vec::new(),
             offset: 0,
             split: 0,
             is_complete: false,
@@ -205,6 +207,27 @@ impl Assembler {
         self.read_as = Some(read_as);
     }
 
+    /// The same, with what another one has left. Nothing was pushed yet.
+    #[must_use]
+    pub fn using(mut self, workspace: Workspace) -> Self {
+        self.piece.plain = workspace.plain;
+        self.decoder.set_spare(workspace.spare);
+        self.intake.batcher.set_tools(workspace.tools);
+        self
+    }
+
+    /// What another one can use.
+    pub fn into_workspace(self) -> Workspace {
+        let mut plain = self.piece.plain;
+        plain.clear();
+        plain.shrink_to(workspace::PLAIN_BYTES_KEPT);
+        Workspace {
+            plain,
+            spare: self.decoder.into_spare(),
+            tools: self.intake.batcher.into_tools(),
+        }
+    }
+
     /// The same, but it takes no more bytes once the object has so many plain ones.
     pub fn small(self, plain_bytes_max: u64) -> Self {
         Self {
@@ -278,6 +301,8 @@ impl Assembler {
     ///
     /// On an error, every complete record before the damage comes out of `pop`.
     pub fn push(&mut self, input: &[u8]) -> Result<usize, DecodeError> {
+        let plain = &mut self.piece.plain;
+        plain.reserve_exact(PIECE_BYTES.saturating_sub(plain.capacity()));
         let mut taken = self.open(input)?;
         if self.opening.is_some() {
             return Ok(taken);
@@ -317,7 +342,8 @@ impl Assembler {
         self.read(reading);
         match self.opening.take().map(Opening::go_on) {
             Some(GoOn::Again(held)) => {
-                self.decoder = self.decoder.afresh();
+                let begun = std::mem::replace(&mut self.decoder, Decoder::new(BLOCK_BYTES_MAX));
+                self.decoder = begun.afresh();
                 self.piece.plain.clear();
                 self.held.bytes = held;
             }
@@ -756,7 +782,15 @@ mod tests {
 
     type Assembled = (Vec<Batch>, Result<Position, DecodeError>);
 
-    fn assemble(mut assembler: Assembler, input: &[u8], step: usize) -> Assembled {
+    fn assemble(assembler: Assembler, input: &[u8], step: usize) -> Assembled {
+        assemble_with(assembler, input, step).0
+    }
+
+    fn assemble_with(
+        mut assembler: Assembler,
+        input: &[u8],
+        step: usize,
+    ) -> (Assembled, Workspace) {
         let mut batches = Vec::new();
         let mut drain = |assembler: &mut Assembler, mut rest: &[u8]| loop {
             let taken = assembler.push(rest)?;
@@ -772,7 +806,7 @@ mod tests {
             .try_for_each(|piece| drain(&mut assembler, piece));
         let end = pushed.and_then(|()| assembler.finish());
         batches.extend(std::iter::from_fn(|| assembler.pop()));
-        (batches, end)
+        ((batches, end), assembler.into_workspace())
     }
 
     fn lines(batches: &[Batch]) -> Vec<Vec<u8>> {
@@ -817,6 +851,32 @@ mod tests {
             let (pieces, pieces_end) = assemble(new(), &input, step);
             prop_assert_eq!(whole, pieces);
             prop_assert_eq!(whole_end, pieces_end);
+        }
+
+        #[test]
+        fn what_another_object_has_left_changes_nothing(
+            first in plain_strategy(),
+            second in plain_strategy(),
+            compressed in any::<[bool; 2]>(),
+            cut in any::<proptest::sample::Index>(),
+            levels in any::<[bool; 2]>(),
+            batch_bytes in 100_usize..2_000,
+            blocks in 0_usize..3,
+        ) {
+            let [mut first, second] = [(first, compressed[0]), (second, compressed[1])]
+                .map(|(plain, compressed)| if compressed { gzip(&plain) } else { plain });
+            // A block that takes more room than the others.
+            first.extend(gzip(&b"{\"a\":0}\n".repeat(blocks * 20_000)));
+            first.truncate(cut.index(2 * first.len() + 1));
+            let new = |is_high: bool| {
+                let level = if is_high { 9 } else { 1 };
+                let limits = Limits { level, ..limits(batch_bytes) };
+                Assembler::new(limits, logzio(), &Checkpoint::default())
+            };
+            let (_, workspace) = assemble_with(new(levels[0]), &first, 1_000);
+            let using = new(levels[1]).using(workspace);
+            let (after, _) = assemble_with(using, &second, 1_000);
+            prop_assert_eq!(after, assemble(new(levels[1]), &second, 1_000));
         }
 
         #[test]

@@ -13,7 +13,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::body::{Body, BodyWriter};
+use crate::body::{Body, BodyWriter, Tools};
 use crate::checkpoint::{Position, Ranges};
 use crate::decode::Block;
 use crate::records::{Frame, Record};
@@ -169,6 +169,16 @@ impl Batcher {
             open: None,
             start,
         }
+    }
+
+    /// Compresses with what another one has left. Nothing was taken yet.
+    pub fn set_tools(&mut self, tools: Tools) {
+        self.body.set_tools(tools);
+    }
+
+    /// What another one can use.
+    pub fn into_tools(self) -> Tools {
+        self.body.into_tools()
     }
 
     /// Says where this batch and those after it go.

@@ -140,12 +140,19 @@ impl<'a> Iterator for RecordsOf<'a> {
 pub struct BodyWriter {
     level: u32,
     out: BitWriter,
-    compressor: Option<Compressor>,
-    staged: Vec<u8>,
+    tools: Tools,
     crc: Crc,
     plain_bytes: u64,
     records: u64,
     route: Route,
+}
+
+/// What compressing takes. It is the same before and after each body.
+#[derive(Default)]
+pub struct Tools {
+    compressor: Option<Compressor>,
+    /// Plain bytes that are yet to be compressed.
+    staged: Vec<u8>,
 }
 
 impl BodyWriter {
@@ -154,13 +161,25 @@ impl BodyWriter {
         Self {
             level,
             out: BitWriter::after(HEADER.to_vec()),
-            compressor: None,
-            staged: Vec::new(),
+            tools: Tools::default(),
             crc: Crc::new(),
             plain_bytes: 0,
             records: 0,
             route: Route::default(),
         }
+    }
+
+    /// Compresses with what another one has left. Nothing was written yet.
+    pub fn set_tools(&mut self, mut tools: Tools) {
+        tools.staged.clear();
+        let level = self.level;
+        tools.compressor = tools.compressor.filter(|with| with.level() == level);
+        self.tools = tools;
+    }
+
+    /// What another one can use.
+    pub fn into_tools(self) -> Tools {
+        self.tools
     }
 
     /// Says where this body and those after it go.
@@ -181,11 +200,11 @@ impl BodyWriter {
     pub fn write(&mut self, plain: &[u8]) {
         let mut rest = plain;
         while !rest.is_empty() {
-            let room = STAGED_BYTES - self.staged.len();
+            let room = STAGED_BYTES - self.tools.staged.len();
             let (fits, later) = rest.split_at(rest.len().min(room));
-            self.staged.extend_from_slice(fits);
+            self.tools.staged.extend_from_slice(fits);
             rest = later;
-            if self.staged.len() == STAGED_BYTES {
+            if self.tools.staged.len() == STAGED_BYTES {
                 self.flush();
             }
         }
@@ -272,18 +291,19 @@ impl BodyWriter {
 
     /// Compresses what is staged.
     fn flush(&mut self) {
-        if self.staged.is_empty() {
+        if self.tools.staged.is_empty() {
             return;
         }
         self.align();
+        let Tools { compressor, staged } = &mut self.tools;
         let mut crc = Crc::new();
-        crc.update(&self.staged);
+        crc.update(staged);
         let level = self.level;
-        self.compressor
+        compressor
             .get_or_insert_with(|| Compressor::new(level))
-            .append(&self.staged, &crc, &mut self.out);
+            .append(staged, &crc, &mut self.out);
         self.crc.combine(&crc);
-        self.staged.clear();
+        staged.clear();
     }
 
     /// Goes on to the edge of a byte, with an empty stored block (RFC 1951, section 3.2.4).

@@ -17,6 +17,7 @@ const INFLATED_BYTES: usize = 64 * 1024;
 /// Compresses one input after the other. Memory: some 700 KB, and the compressed bytes of the largest
 /// input.
 pub struct Compressor {
+    level: u32,
     deflater: libdeflater::Compressor,
     inflater: Inflater,
     deflated: Vec<u8>,
@@ -27,13 +28,19 @@ impl Compressor {
     /// Compresses at `level`: 0 stores, 1 is the quickest, 12 the smallest; from 10 on it takes some 9 MB.
     /// A level beyond that counts as 12.
     pub fn new(level: u32) -> Self {
-        let level = CompressionLvl::new(level as i32).unwrap_or_else(|_| CompressionLvl::best());
+        let strength = CompressionLvl::new(level as i32).unwrap_or_else(|_| CompressionLvl::best());
         Self {
-            deflater: libdeflater::Compressor::new(level),
+            level,
+            deflater: libdeflater::Compressor::new(strength),
             inflater: Inflater::new(),
             deflated: Vec::new(),
             inflated: Vec::with_capacity(INFLATED_BYTES),
         }
+    }
+
+    /// What it was made with.
+    pub fn level(&self) -> u32 {
+        self.level
     }
 
     /// Appends the blocks of `plain` to `out`, whose bits fill whole bytes: a stored block's padding depends

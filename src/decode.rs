@@ -127,7 +127,11 @@ pub struct Decoder {
     block_bytes_max: usize,
     expansion_max: Option<ExpansionMax>,
     given: Given,
+    spare: Option<Spare>,
 }
+
+/// What another decoder has left, for the next one.
+pub struct Spare(Box<Gzip>);
 
 /// One of the formats, within the object or another layer.
 struct Layer {
@@ -192,6 +196,21 @@ impl Decoder {
                 bytes: 0,
                 expansion: None,
             },
+            spare: None,
+        }
+    }
+
+    /// Decodes with what another one has left. Nothing was pushed yet.
+    pub fn set_spare(&mut self, spare: Option<Spare>) {
+        self.spare = spare;
+    }
+
+    /// What another one can use.
+    pub fn into_spare(self) -> Option<Spare> {
+        let outermost = self.layers.into_iter().next();
+        match outermost.map(|layer| layer.machine) {
+            Some(Machine::Gzip(gzip)) => Some(Spare(gzip)),
+            Some(_) | None => self.spare,
         }
     }
 
@@ -226,9 +245,11 @@ impl Decoder {
 
     /// One that decodes the object from its start, as this one would have.
     #[must_use]
-    pub fn afresh(&self) -> Self {
-        let decoder = Self::new(self.block_bytes_max);
-        match self.expansion_max {
+    pub fn afresh(self) -> Self {
+        let mut decoder = Self::new(self.block_bytes_max);
+        let expansion_max = self.expansion_max;
+        decoder.set_spare(self.into_spare());
+        match expansion_max {
             Some(max) => decoder.bounded(max),
             None => decoder,
         }
@@ -402,7 +423,7 @@ impl Decoder {
             }
         }
         let machine = match format {
-            Format::Gzip => Machine::Gzip(Box::new(Gzip::new(block_bytes_max))),
+            Format::Gzip => Machine::Gzip(self.gzip(block_bytes_max)),
             Format::Zstd => Machine::Zstd(Box::new(Zstd::new())),
             Format::Bzip2 => Machine::Bzip2(Box::new(Bzip2::new())),
             Format::Snappy => Machine::Snappy(Box::new(Snappy::new())),
@@ -412,6 +433,16 @@ impl Decoder {
         let layer = self.layer(format, machine, head);
         self.layers.push(layer);
         Ok(())
+    }
+
+    fn gzip(&mut self, block_bytes_max: usize) -> Box<Gzip> {
+        match self.spare.take() {
+            Some(Spare(mut gzip)) => {
+                gzip.begin_again(block_bytes_max);
+                gzip
+            }
+            None => Box::new(Gzip::new(block_bytes_max)),
+        }
     }
 
     fn layer(&self, format: Format, machine: Machine, input: Vec<u8>) -> Layer {

@@ -29,7 +29,7 @@ use crate::rules::RulesInForce;
 use crate::sink::endpoint::shape_for;
 use crate::store::Store;
 use crate::store::s3::S3Store;
-use crate::telemetry::{LogLevel, Metric, Metrics, start_logging};
+use crate::telemetry::{LogLevel, LogLines, Metric, Metrics, start_logging};
 use crate::token::{FixedToken, Token, TokenError, TokenSource};
 
 /// A token from the settings or from AWS.
@@ -193,16 +193,28 @@ pub fn bounds(config: &Config, kind: EndpointKind, log_type: Option<&str>) -> Bo
 }
 
 /// Serves invocations until the process is asked to end by SIGTERM: then `stop` is called, which has to let
-/// the invocation under way end soon, its answer is given, and this returns.
+/// the invocation under way end soon, its answer is given, and this returns. No line of the log waits beyond the
+/// invocation that it is of.
 ///
 /// Lambda sends SIGTERM only where an extension is registered, and kills the process at most 2 seconds
 /// later (Lambda Developer Guide, "Shutdown phase"); an emulator or a container may send it at any time.
-pub async fn serve<F>(handler: F, stop: impl FnOnce()) -> Result<(), StartError>
+pub async fn serve<F>(
+    handler: F,
+    stop: impl FnOnce(),
+    log_lines: &LogLines,
+) -> Result<(), StartError>
 where
     F: Service<LambdaEvent<Box<RawValue>>, Response = Value, Error = Diagnostic>,
     F::Future: Future<Output = Result<Value, Diagnostic>>,
 {
     let busy = watch::Sender::new(false);
+    let handler = lambda_runtime::tower::ServiceBuilder::new()
+        .map_future(|answer| async {
+            let answer = answer.await;
+            log_lines.write();
+            answer
+        })
+        .service(handler);
     // Around all of it, so that it ends when the answer has been given.
     let watched = layer_fn(|mut answer| {
         let busy = busy.clone();
@@ -229,10 +241,13 @@ where
         let _ = busy.subscribe().wait_for(|busy| !busy).await;
         Ok(())
     };
-    tokio::select! {
+    let outcome = tokio::select! {
         served = serving => served.map_err(StartError::because),
         ended = ended => ended,
-    }
+        () = log_lines.written_in_time() => Ok(()),
+    };
+    log_lines.write();
+    outcome
 }
 
 #[cfg(unix)]

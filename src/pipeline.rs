@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
-use crate::assemble::Limits;
+use crate::assemble::{Limits, Workspaces};
 use crate::backoff::{Next, before_last_word, before_next_attempt, return_delay_max};
 use crate::checkpoint::Account;
 use crate::clock::{Clock, Timestamp};
@@ -170,6 +170,7 @@ pub struct Pipeline<S, K, L, Q, C> {
     /// the body it is taken from.
     keeping: Semaphore,
     moves: Semaphore,
+    workspaces: Workspaces,
     stopping: watch::Sender<bool>,
     rules: RulesInForce,
     unmatched: AtomicU64,
@@ -194,6 +195,7 @@ where
             cutting: Semaphore::new(1),
             keeping: Semaphore::new(1),
             moves: Semaphore::new(LEDGER_MOVES_MAX),
+            workspaces: Workspaces::default(),
             stopping: watch::Sender::new(false),
             rules: RulesInForce::default(),
             unmatched: AtomicU64::new(0),

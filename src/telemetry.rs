@@ -15,6 +15,10 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::clock::Timestamp;
 
+mod lines;
+
+pub use lines::LogLines;
+
 /// How log lines are written: `AWS_LAMBDA_LOG_FORMAT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -68,15 +72,37 @@ impl LogLevel {
     }
 }
 
-/// Starts writing log lines; once in a process, and every later call does nothing.
+/// Starts writing log lines, each at once; once in a process, and every later call does nothing.
 /// Without a format it is text on a terminal, otherwise JSON.
 pub fn start_logging(format: Option<LogFormat>, level: LogLevel) {
-    let format = format.unwrap_or(if io::stderr().is_terminal() {
-        LogFormat::Text
-    } else {
-        LogFormat::Json
-    });
-    let dispatch = dispatch(format, level, io::stderr);
+    start(dispatch(
+        format.unwrap_or_else(usual_format),
+        level,
+        io::stderr,
+    ));
+}
+
+/// The same, but ordinary lines wait for others, as [`LogLines`] says. They are also written when a thread panics.
+pub fn start_logging_together(format: Option<LogFormat>, level: LogLevel) -> LogLines {
+    let lines = LogLines::new(io::stderr());
+    let format = format.unwrap_or_else(usual_format);
+    start(dispatch(format, level, lines.clone()));
+    let (before, waiting) = (std::panic::take_hook(), lines.clone());
+    std::panic::set_hook(Box::new(move |panic| {
+        waiting.write();
+        before(panic);
+    }));
+    lines
+}
+
+fn usual_format() -> LogFormat {
+    match io::stderr().is_terminal() {
+        true => LogFormat::Text,
+        false => LogFormat::Json,
+    }
+}
+
+fn start(dispatch: tracing::Dispatch) {
     // An error says that the process writes its log already.
     let _ = tracing::dispatcher::set_global_default(dispatch);
 }
@@ -346,6 +372,46 @@ mod tests {
         assert_eq!(count(LogLevel::Debug), 2);
         assert_eq!(count(LogLevel::Info), 1);
         assert_eq!(count(LogLevel::Error), 0);
+    }
+
+    #[test]
+    fn ordinary_lines_wait_for_others_and_a_warning_for_nothing() {
+        let written = Lines::default();
+        let bytes = || written.0.lock().expect("lock").len();
+        let lines = LogLines::new(written.clone());
+        let dispatch = dispatch(LogFormat::Json, LogLevel::Info, lines.clone());
+        tracing::dispatcher::with_default(&dispatch, || {
+            tracing::info!("settled");
+            assert_eq!(bytes(), 0);
+            tracing::warn!("returned");
+            let text = written.0.lock().expect("lock").clone();
+            let text = String::from_utf8(text).expect("UTF-8");
+            let order: Vec<usize> = ["settled", "returned"]
+                .map(|m| text.find(m).expect(m))
+                .into();
+            assert!(order.is_sorted(), "{text}");
+            let before = bytes();
+            tracing::info!("settled");
+            assert_eq!(bytes(), before);
+            lines.write();
+            let line = bytes() - before;
+            assert!(line > 0);
+            for _ in 0..1_000 {
+                tracing::info!("settled");
+            }
+            assert!(bytes() > before + 900 * line, "many do not wait");
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_line_waits_for_long() {
+        let written = Lines::default();
+        let lines = LogLines::new(written.clone());
+        let dispatch = dispatch(LogFormat::Json, LogLevel::Info, lines.clone());
+        tracing::dispatcher::with_default(&dispatch, || tracing::info!("settled"));
+        let second = std::time::Duration::from_secs(1);
+        let _ = tokio::time::timeout(second, lines.written_in_time()).await;
+        assert!(!written.0.lock().expect("lock").is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use bucket_brigade::rulebook::Rulebook;
 use bucket_brigade::sink::endpoint::EndpointSink;
 use bucket_brigade::sink::routed::RoutedSink;
 use bucket_brigade::store::s3::S3Store;
-use bucket_brigade::telemetry::{Metric, Metrics, start_logging};
+use bucket_brigade::telemetry::{Metric, Metrics, start_logging_together};
 use bucket_brigade::tls;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::value::RawValue;
@@ -38,7 +38,8 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<(), StartError> {
     let settings = IngestConfig::from_env()?;
-    start_logging(settings.config.log_format, settings.config.log_level);
+    let (format, level) = (settings.config.log_format, settings.config.log_level);
+    let log_lines = start_logging_together(format, level);
     let (handler, rulebook) = handler(&settings).await?;
     let (handler, rulebook) = (Arc::new(handler), Arc::new(rulebook));
     let config = Arc::new(settings.config);
@@ -69,7 +70,7 @@ async fn run() -> Result<(), StartError> {
             }
         }
     });
-    function::serve(service, || pipeline.stop()).await
+    function::serve(service, || pipeline.stop(), &log_lines).await
 }
 
 async fn handler(settings: &IngestConfig) -> Result<(Handler, Book), StartError> {

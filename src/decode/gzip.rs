@@ -74,6 +74,9 @@ struct Collected {
     plain_bytes: u64,
 }
 
+/// Compressed bytes of a block for which there stays room for the next object.
+const BLOCK_BYTES_KEPT: usize = 64 * 1024;
+
 /// A bit position is at most so many bytes behind what the inflater has taken.
 const BYTES_BEHIND_MAX: usize = 8;
 
@@ -121,6 +124,23 @@ impl Gzip {
             members_plain_bytes: 0,
             members_input_bytes: None,
         }
+    }
+
+    /// Makes it ready for another object. It keeps its buffers.
+    pub(super) fn begin_again(&mut self, block_bytes_max: usize) {
+        let mut bytes = std::mem::take(&mut self.block.bytes);
+        bytes.clear();
+        bytes.shrink_to(BLOCK_BYTES_KEPT);
+        self.state = State::Header(Header::default());
+        self.member = Member::default();
+        self.block = Collected {
+            bytes,
+            ..Collected::default()
+        };
+        self.block_bytes_max = block_bytes_max;
+        self.input_bytes = 0;
+        self.members_plain_bytes = 0;
+        self.members_input_bytes = None;
     }
 
     /// Goes on after the last of some members, of `plain_bytes` in all.

@@ -1,5 +1,6 @@
 //! The input side of an object: its parts in, batches out, each with the memory that holds it.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::reading::{Reading, SMALL_OBJECT_PLAIN_BYTES};
 use super::round::Seat;
-use crate::assemble::Assembler;
+use crate::assemble::{Assembler, Workspaces};
 use crate::batch::Batch;
 use crate::checkpoint::Position;
 use crate::clock::Clock;
@@ -36,9 +37,15 @@ type Reserving = Pin<Box<dyn Future<Output = OwnedSemaphorePermit> + Send>>;
 pub(super) struct Input<'a, S, C> {
     parts: Parts<'a, S, C>,
     part: Bytes,
-    assembler: Assembler,
-    /// Makes another one for the whole object, should it be larger than it looked.
-    begin: Option<Box<dyn FnOnce() -> Assembler + Send + 'a>>,
+    /// Made for the first bytes, and gone with the last: what is waited for takes no buffers.
+    assembler: Option<Assembler>,
+    begin: Box<dyn Fn() -> Assembler + Send + 'a>,
+    workspaces: &'a Workspaces,
+    /// Whether the object may still be larger than it looked.
+    may_outgrow: bool,
+    /// Batches that were ready when the object ended.
+    last: VecDeque<Batch>,
+    took_window: bool,
     /// Where the records end, or why they cannot be read to their end.
     ended: Option<Result<Position, DecodeError>>,
     /// A batch and the memory it waits for. Until it has that nothing is assembled.
@@ -58,28 +65,25 @@ pub(super) struct Ended {
 }
 
 impl<'a, S: Store, C: Clock> Input<'a, S, C> {
-    /// `begin` makes an assembler for what is to be read; `bodies` has `body_bytes_max` permits, one for
+    /// `begin` makes an assembler for what is to be read, with one of the `workspaces`; `bodies` has `body_bytes_max` permits, one for
     /// each byte of a batch.
     pub(super) fn new(
         parts: Parts<'a, S, C>,
         begin: impl Fn() -> Assembler + Send + 'a,
+        workspaces: &'a Workspaces,
         (bodies, body_bytes_max): (&'a Arc<Semaphore>, u32),
         seat: Seat,
         reading: Reading,
     ) -> Self {
-        let (assembler, begin): (_, Option<Box<dyn FnOnce() -> Assembler + Send + 'a>>) =
-            match reading.is_small() {
-                true => (
-                    begin().small(SMALL_OBJECT_PLAIN_BYTES),
-                    Some(Box::new(begin)),
-                ),
-                false => (begin(), None),
-            };
         Self {
             parts,
             part: Bytes::new(),
-            assembler,
-            begin,
+            assembler: None,
+            begin: Box::new(begin),
+            workspaces,
+            may_outgrow: reading.is_small(),
+            last: VecDeque::new(),
+            took_window: false,
             ended: None,
             waiting: None,
             bodies,
@@ -97,7 +101,11 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
             self.assemble();
         }
         if self.waiting.is_none() {
-            self.waiting = self.assembler.pop().map(|batch| {
+            let next = match &mut self.assembler {
+                Some(assembler) => assembler.pop(),
+                None => self.last.pop_front(),
+            };
+            self.waiting = next.map(|batch| {
                 let reserving = self.reserve(&batch);
                 (batch, reserving)
             });
@@ -108,26 +116,45 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
         if self.part.is_empty() {
             self.part = self.parts.take().unwrap_or_default();
         }
+        if self.assembler.is_none() && self.part.is_empty() && !self.parts.is_done() {
+            return;
+        }
+        let assembler = self.assembler.get_or_insert_with(|| {
+            let assembler = (self.begin)().using(self.workspaces.take());
+            match self.may_outgrow {
+                true => assembler.small(SMALL_OBJECT_PLAIN_BYTES),
+                false => assembler,
+            }
+        });
         let slice = &self.part[..self.part.len().min(SLICE_BYTES)];
-        match self.assembler.push(slice) {
+        match assembler.push(slice) {
             Ok(taken) => self.part.advance(taken),
             Err(error) => self.ended = Some(Err(error)),
         }
-        let is_used_up = self.part.is_empty() && !self.assembler.has_batch();
+        let is_used_up = self.part.is_empty() && !assembler.has_batch();
         if self.ended.is_none() && is_used_up && self.parts.is_done() {
-            self.ended = Some(self.assembler.finish());
+            self.ended = Some(assembler.finish());
         }
-        if self.ended.is_none() && (self.assembler.is_outgrown() || self.assembler.has_batch()) {
+        if self.ended.is_some() {
+            self.end_assembling();
+        } else if self.may_outgrow && (assembler.is_outgrown() || assembler.has_batch()) {
             self.outgrow();
+        }
+    }
+
+    fn end_assembling(&mut self) {
+        if let Some(mut assembler) = self.assembler.take() {
+            self.took_window = assembler.took_window();
+            self.last.extend(std::iter::from_fn(|| assembler.pop()));
+            self.workspaces.give_back(assembler.into_workspace());
         }
     }
 
     /// Gives up what was read of an object that is not small after all. No batch of it has left.
     fn outgrow(&mut self) {
-        if let Some(begin) = self.begin.take()
-            && let Some(reading) = self.turn.take()
-        {
-            self.assembler = begin();
+        if let Some(reading) = self.turn.take() {
+            self.may_outgrow = false;
+            self.assembler = None;
             self.part = Bytes::new();
             self.parts.restart();
             // It takes longer than others can wait for.
@@ -136,17 +163,21 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
         }
     }
 
+    /// Whether a batch is ready that has not been taken from what assembled it.
+    fn has_batch(&self) -> bool {
+        let assembler = self.assembler.as_ref();
+        assembler.is_some_and(Assembler::has_batch) || !self.last.is_empty()
+    }
+
     fn can_assemble(&self) -> bool {
-        let is_free = self.waiting.is_none() && !self.assembler.has_batch();
+        let is_free = self.waiting.is_none() && !self.has_batch();
         is_free && self.turn.is_some() && self.ended.is_none()
     }
 
     fn reserve(&self, batch: &Batch) -> Reserving {
-        let places = if self.assembler.took_window() {
-            PLACES_BYTES
-        } else {
-            0
-        };
+        let assembler = self.assembler.as_ref();
+        let took_window = assembler.map_or(self.took_window, Assembler::took_window);
+        let places = if took_window { PLACES_BYTES } else { 0 };
         let bytes = u32::try_from(held_bytes(batch) + places).unwrap_or(u32::MAX);
         let bytes = bytes.min(self.body_bytes_max);
         if self.bodies.available_permits() < bytes as usize {
@@ -198,7 +229,7 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
 
     /// Whether the last batch has left. Only then does [`Input::end`] say how the object ended.
     pub(super) fn is_ended(&self) -> bool {
-        self.ended.is_some() && self.waiting.is_none() && !self.assembler.has_batch()
+        self.ended.is_some() && self.waiting.is_none() && !self.has_batch()
     }
 
     /// How the object ended. Gives on the turn to read.

@@ -131,7 +131,8 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         let begin = move || assembler(&pipeline.bounds, &plan, &checkpoint, restore.as_ref());
         let sharing = seat.sharing();
         let memory = (&pipeline.bodies, pipeline.bounds.body_bytes_in_flight_max);
-        let mut input = Some(Input::new(parts, begin, memory, seat, reading));
+        let workspaces = &pipeline.workspaces;
+        let mut input = Some(Input::new(parts, begin, workspaces, memory, seat, reading));
         let mut ended = Ok(Position::default());
         let mut deliveries = FuturesUnordered::new();
         let mut saving: Option<Saving<'_>> = None;
