@@ -20,11 +20,38 @@ use crate::sink::{Answer, RefusalReason, Refusals, RetryReason, Sink};
 /// that is cut off leaves records that may be sent twice.
 pub const REQUEST_TIME_MIN: Duration = Duration::from_secs(1);
 
+/// When a delivery ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Until {
+    /// No request begins with less than [`REQUEST_TIME_MIN`] until this.
+    pub begin: Instant,
+    /// No answer is waited for beyond this, which is not before `begin`: what was sent shortly before that is
+    /// still heard of.
+    pub answer: Instant,
+}
+
+impl Until {
+    /// Both at once.
+    pub fn at(time: Instant) -> Self {
+        Self {
+            begin: time,
+            answer: time,
+        }
+    }
+
+    /// The earlier of each.
+    pub fn min(self, other: Self) -> Self {
+        Self {
+            begin: self.begin.min(other.begin),
+            answer: self.answer.min(other.answer),
+        }
+    }
+}
+
 /// How long a delivery may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeLimits {
-    /// No request lasts beyond this.
-    pub until: Instant,
+    pub until: Until,
     /// No request lasts longer than this.
     pub request: Duration,
 }
@@ -32,13 +59,15 @@ pub struct TimeLimits {
 impl TimeLimits {
     /// How long a request may last that begins `now`. None if it had better not begin.
     fn request_at(&self, now: Instant) -> Option<Duration> {
-        let left = self.until.saturating_duration_since(now);
-        (left >= self.request_min()).then(|| left.min(self.request))
+        let Until { begin, answer } = self.until;
+        let may_begin = begin.saturating_duration_since(now) >= self.request_min();
+        may_begin.then(|| answer.saturating_duration_since(now).min(self.request))
     }
 
     /// How long one may wait from `now` on and still make a request.
     fn wait_at(&self, now: Instant) -> Duration {
         self.until
+            .begin
             .saturating_duration_since(now)
             .saturating_sub(self.request_min())
     }
@@ -115,7 +144,7 @@ impl Delivered {
 
 /// Delivers the records of `body`, as far as time and the endpoint allow.
 ///
-/// `random` gives numbers uniform over `u64`. It returns after `limits.until` at the latest, if
+/// `random` gives numbers uniform over `u64`. It returns after `limits.until.answer` at the latest, if
 /// the sink keeps its time-out.
 pub async fn deliver<S: Sink>(
     sink: &S,
@@ -260,7 +289,7 @@ impl<S: Sink, F: Future<Output = ()> + Send, R: Fn() -> u64 + Send> Courier<'_, 
         tokio::select! {
             biased;
             () = &mut self.stop => None,
-            turn = timeout_at(self.limits.until, turns.acquire()) => turn.ok()?.ok(),
+            turn = timeout_at(self.limits.until.begin, turns.acquire()) => turn.ok()?.ok(),
         }
     }
 

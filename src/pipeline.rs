@@ -98,13 +98,18 @@ pub struct Bounds {
 /// Until when the work on one item may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline {
-    /// No request, read or repetition begins after this.
+    /// No request, read or repetition begins after this; an answer may come a little later.
     pub stop_at: Timestamp,
     /// The ledger has the last word by this.
     pub end_at: Timestamp,
 }
 
 impl Deadline {
+    /// Until when an answer is waited for to a request that began in time.
+    fn answer_until(&self) -> Timestamp {
+        self.stop_at.plus(self.end_at.since(self.stop_at) / 4)
+    }
+
     /// Until when something may still be put into quarantine: the ledger's last word comes after it.
     fn keep_until(&self) -> Timestamp {
         self.stop_at.plus(self.end_at.since(self.stop_at) / 2)

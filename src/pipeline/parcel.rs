@@ -11,7 +11,7 @@ use crate::batch::{Batch, KeptBecause};
 use crate::body::Body;
 use crate::checkpoint::{Account, Ranges};
 use crate::clock::Clock;
-use crate::delivery::{Delivered, Unfinished};
+use crate::delivery::{Delivered, Unfinished, Until};
 use crate::evidence::{KeptRecord, entry_records, records_entry};
 use crate::failure::{Failure, FailureKind};
 use crate::ledger::Ledger;
@@ -75,7 +75,11 @@ pub(super) async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>
         carried.leave_out(&batch, &Ranges::new());
         return carried;
     }
-    let until = Instant::now() + deadline.stop_at.since(pipeline.ports.clock.now());
+    let (now, clock) = (Instant::now(), pipeline.ports.clock.now());
+    let until = Until {
+        begin: now + deadline.stop_at.since(clock),
+        answer: now + deadline.answer_until().since(clock),
+    };
     let body = batch.body.clone();
     // A shared body holds the records of this one.
     batch.body.gzip = Bytes::new();

@@ -20,7 +20,7 @@ use super::{Deadline, Ingested, Pipeline};
 use crate::body::Body;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::{
-    Delivered, REQUEST_TIME_MIN, SharedDelivered, TimeLimits, Tries, Turns, Unfinished,
+    Delivered, REQUEST_TIME_MIN, SharedDelivered, TimeLimits, Tries, Turns, Unfinished, Until,
     deliver_in_turn, deliver_shared,
 };
 use crate::failure::{Failure, FailureKind, Verdict};
@@ -192,11 +192,11 @@ where
 
 /// What makes requests for the objects of a round.
 trait Deliver: Send + Sync {
-    /// What becomes of one object's records. No request lasts beyond `until`.
-    fn alone(&self, body: Body, begun: Tries, until: Instant) -> BoxFuture<'_, Delivered>;
+    /// What becomes of one object's records.
+    fn alone(&self, body: Body, begun: Tries, until: Until) -> BoxFuture<'_, Delivered>;
 
     /// What becomes of those of several objects.
-    fn shared(&self, body: Body, begun: Tries, until: Instant) -> BoxFuture<'_, SharedDelivered>;
+    fn shared(&self, body: Body, begun: Tries, until: Until) -> BoxFuture<'_, SharedDelivered>;
 }
 
 /// Delivers until the endpoint refuses everything; then no request of the round begins any more.
@@ -213,7 +213,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Courier<S, K, L, Q, 
         }
     }
 
-    fn limits(&self, until: Instant) -> TimeLimits {
+    fn limits(&self, until: Until) -> TimeLimits {
         let request = self.pipeline.bounds.delivery_timeout;
         TimeLimits { until, request }
     }
@@ -235,7 +235,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Courier<S, K, L, Q, 
 }
 
 impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Deliver for Courier<S, K, L, Q, C> {
-    fn alone(&self, body: Body, begun: Tries, until: Instant) -> BoxFuture<'_, Delivered> {
+    fn alone(&self, body: Body, begun: Tries, until: Until) -> BoxFuture<'_, Delivered> {
         let (sink, random) = (&self.pipeline.ports.sink, self.pipeline.ports.random);
         let (turns, limits) = (self.turns(), self.limits(until));
         let is_of_rule = body.route.endpoint.is_some();
@@ -248,7 +248,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Deliver for Courier<
         .boxed()
     }
 
-    fn shared(&self, body: Body, begun: Tries, until: Instant) -> BoxFuture<'_, SharedDelivered> {
+    fn shared(&self, body: Body, begun: Tries, until: Until) -> BoxFuture<'_, SharedDelivered> {
         let (sink, random) = (&self.pipeline.ports.sink, self.pipeline.ports.random);
         let (turns, limits) = (self.turns(), self.limits(until));
         let is_of_rule = body.route.endpoint.is_some();
@@ -290,8 +290,7 @@ struct Member {
     extent: Extent,
     /// The memory that its records are held in.
     _held: OwnedSemaphorePermit,
-    /// No request lasts beyond this.
-    until: Instant,
+    until: Until,
 }
 
 /// What drives a group; it is every member's.
@@ -322,8 +321,8 @@ struct Group {
 }
 
 impl Sharing {
-    /// Delivers a body that is one object's alone. No request lasts beyond `until`.
-    pub(super) async fn deliver_alone(&self, body: Body, until: Instant) -> Delivered {
+    /// Delivers a body that is one object's alone.
+    pub(super) async fn deliver_alone(&self, body: Body, until: Until) -> Delivered {
         self.deliver.alone(body, Tries::default(), until).await
     }
 
@@ -388,8 +387,9 @@ async fn drive(
     members: Vec<Member>,
     begun: Tries,
 ) -> Outcome {
-    let until = members.iter().map(|member| member.until).min();
-    let until = until.unwrap_or_else(Instant::now);
+    let until = members.iter().map(|member| member.until);
+    let until = until.reduce(Until::min);
+    let until = until.unwrap_or_else(|| Until::at(Instant::now()));
     let delivered = match members.len() {
         0 | 1 => SharedDelivered::Ended(deliver.alone(body.clone(), begun, until).await),
         _ => deliver.shared(body.clone(), begun, until).await,
@@ -468,13 +468,12 @@ impl Seat {
         self.sharing.change(Pool::flush);
     }
 
-    /// Delivers a body together with those that others bring. `held` is the memory it takes; no request
-    /// lasts beyond `until`.
+    /// Delivers a body together with those that others bring. `held` is the memory it takes.
     pub(super) async fn deliver(
         mut self,
         body: Body,
         held: OwnedSemaphorePermit,
-        until: Instant,
+        until: Until,
     ) -> Part {
         let (reply, mut membership) = oneshot::channel();
         let (bytes, route) = (body.plain_bytes, body.route.clone());
@@ -497,7 +496,8 @@ impl Seat {
             pool.push(parcel, &route, bytes, Instant::now());
         });
         // A last request must have time to begin.
-        let until = until.checked_sub(2 * REQUEST_TIME_MIN).unwrap_or(until);
+        let last = until.begin.checked_sub(2 * REQUEST_TIME_MIN);
+        let last = last.unwrap_or(until.begin);
         let Membership { index, outcome } = loop {
             // Without an open group this body is on its way, and it may be although others are open.
             let due = sharing.pool().due().unwrap_or_else(Instant::now);
@@ -507,7 +507,7 @@ impl Seat {
                     break membership.expect("the pool gives up no body that someone waits for");
                 }
                 () = is_set(sharing.stopping.clone()) => sharing.change(Pool::flush),
-                () = sleep_until(until) => sharing.change(Pool::flush),
+                () = sleep_until(last) => sharing.change(Pool::flush),
                 () = sleep_until(due) => sharing.change(|pool| pool.flush_if_due(Instant::now())),
             }
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bucket_brigade::backoff;
 use bucket_brigade::body::{Body, BodyWriter};
 use bucket_brigade::checkpoint::Ranges;
-use bucket_brigade::delivery::{self, Delivered, REQUEST_TIME_MIN, TimeLimits, Unfinished};
+use bucket_brigade::delivery::{self, Delivered, REQUEST_TIME_MIN, TimeLimits, Unfinished, Until};
 use bucket_brigade::sink::memory::{MemorySink, Reply};
 use bucket_brigade::sink::{Answer, RefusalReason, Refusals, RetryReason};
 use proptest::prelude::*;
@@ -30,7 +30,7 @@ fn numbered(records: u64) -> Vec<Vec<u8>> {
 
 async fn deliver(sink: &MemorySink, body: &Body, within: Duration) -> Delivered {
     let limits = TimeLimits {
-        until: Instant::now() + within,
+        until: Until::at(Instant::now() + within),
         request: Duration::from_secs(30),
     };
     delivery::deliver(sink, body.clone(), limits, || u64::MAX / 2).await
@@ -81,6 +81,28 @@ async fn a_body_without_records_is_no_request() {
     let sink = MemorySink::new();
     assert_eq!(deliver(&sink, &body(&[]), HOUR).await, Delivered::default());
     assert_eq!(sink.requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_request_that_began_in_time_is_waited_for_a_little_longer() {
+    let begin = Instant::now() + REQUEST_TIME_MIN;
+    let deliver = async |answer_takes: Duration| {
+        let sink = MemorySink::new();
+        sink.plan([Reply::from(Answer::Accepted).after(answer_takes)]);
+        let limits = TimeLimits {
+            until: Until {
+                begin,
+                answer: begin + Duration::from_secs(5),
+            },
+            request: Duration::from_secs(30),
+        };
+        delivery::deliver(&sink, body(&numbered(1)), limits, || 0).await
+    };
+    let heard = deliver(REQUEST_TIME_MIN + Duration::from_secs(4)).await;
+    assert_eq!((heard.accepted, heard.ambiguous), (Ranges::from(0..1), 0));
+    // Now it is too late to begin.
+    let unasked = deliver(Duration::ZERO).await;
+    assert_eq!((unasked.accepted, unasked.requests), (Ranges::new(), 0));
 }
 
 #[tokio::test(start_paused = true)]

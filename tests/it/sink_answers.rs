@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bucket_brigade::body::{Body, BodyWriter};
 use bucket_brigade::checkpoint::Ranges;
-use bucket_brigade::delivery::{self, Delivered, TimeLimits};
+use bucket_brigade::delivery::{self, Delivered, TimeLimits, Until};
 use bucket_brigade::sink::http::HttpSink;
 use bucket_brigade::sink::logzio::LogzioSink;
 use bucket_brigade::sink::{Answer, RefusalReason, Refusals, RetryReason, Sink};
@@ -64,7 +64,7 @@ fn http(listener: &RawListener, path: &str) -> HttpSink<FixedToken> {
 
 async fn deliver(sink: &impl Sink, body: &Body) -> Delivered {
     let limits = TimeLimits {
-        until: Instant::now() + LONG,
+        until: Until::at(Instant::now() + LONG),
         request: LONG,
     };
     delivery::deliver(sink, body.clone(), limits, || 0).await

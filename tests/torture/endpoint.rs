@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use url::Url;
 
@@ -33,7 +34,7 @@ const LATE: Duration = Duration::from_millis(2_500);
 pub struct Taken {
     /// How often each record of an object was taken.
     pub times: BTreeMap<u32, Vec<u32>>,
-    /// Records of an object that were taken and whose answer was lost, each time.
+    /// Records of an object that were taken and whose answer was lost, or waited for by nobody, each time.
     pub unheard: BTreeMap<u32, u64>,
     /// Lines that no object holds.
     pub strangers: u64,
@@ -97,6 +98,8 @@ struct Shared {
 #[derive(Debug, thiserror::Error)]
 #[error("no answer")]
 struct NoAnswer;
+
+type Answer = Result<Response<Full<Bytes>>, NoAnswer>;
 
 impl Endpoint {
     pub async fn start(client: reqwest::Client, dice: Dice) -> Self {
@@ -174,9 +177,10 @@ impl Shared {
             let response = Response::builder().status(status);
             return response.body(Full::default()).map_err(|_| NoAnswer);
         }
-        // In a task of its own: what was taken stays taken, though who sent it be killed meanwhile.
-        let answered = tokio::spawn(self.take(head, body, fate, arrived)).await;
-        answered.map_err(|_| NoAnswer)?
+        // In a task of its own: what was taken stays taken, though who sent it be killed meanwhile, or wait no more.
+        let (asked, answer) = oneshot::channel();
+        tokio::spawn(self.take(head, body, fate, arrived, asked));
+        answer.await.map_err(|_| NoAnswer)?
     }
 
     async fn take(
@@ -185,7 +189,21 @@ impl Shared {
         body: Bytes,
         fate: Fate,
         arrived: Instant,
-    ) -> Result<Response<Full<Bytes>>, NoAnswer> {
+        asked: oneshot::Sender<Answer>,
+    ) {
+        let answer = self.judge(&head, &body, fate, arrived, &asked).await;
+        // Whoever asked may be gone.
+        let _ = asked.send(answer);
+    }
+
+    async fn judge(
+        &self,
+        head: &http::request::Parts,
+        body: &Bytes,
+        fate: Fate,
+        arrived: Instant,
+        asked: &oneshot::Sender<Answer>,
+    ) -> Answer {
         if let Fate::Slow(time) = fate {
             tokio::time::sleep(time).await;
         }
@@ -203,13 +221,13 @@ impl Shared {
         let is_taken = status == 200 || status == 400;
         let fate = match fate {
             Fate::Lost => "lost",
-            _ if arrived.elapsed() >= LATE => "late",
+            _ if arrived.elapsed() >= LATE || asked.is_closed() => "late",
             _ => "heard",
         };
         if is_taken {
             let encoding = head.headers.get(http::header::CONTENT_ENCODING);
             let encoding = encoding.and_then(|value| value.to_str().ok());
-            let plain = decoded(&body, encoding, BODY_BYTES_MAX).map_err(|_| NoAnswer)?;
+            let plain = decoded(body, encoding, BODY_BYTES_MAX).map_err(|_| NoAnswer)?;
             self.taken.lock().expect("whole").keep(&plain, fate);
         }
         self.count(fate);
