@@ -478,6 +478,109 @@ fn a_first_line_longer_than_what_is_looked_at_is_told_by_its_start() {
 }
 
 #[test]
+fn every_dataset_of_cloudflare_is_told_and_has_its_time() {
+    let datasets = [
+        (
+            "access_requests",
+            r#"{"Action":"login","CreatedAt":TIME,"RayID":"00c0"}"#,
+        ),
+        (
+            "audit_logs",
+            r#"{"ActionType":"add","ActorID":"a","ID":"b","When":TIME}"#,
+        ),
+        (
+            "casb_findings",
+            r#"{"AssetLink":"a","DetectedTimestamp":TIME,"FindingTypeID":"b"}"#,
+        ),
+        (
+            "device_posture_results",
+            r#"{"DeviceID":"a","PostureCheckName":"b","Timestamp":TIME}"#,
+        ),
+        (
+            "dex_application_tests",
+            r#"{"AccountID":"a","TestID":"b","Timestamp":TIME}"#,
+        ),
+        (
+            "dlp_forensic_copies",
+            r#"{"AccountID":"a","ForensicCopyID":"b","Datetime":TIME}"#,
+        ),
+        (
+            "dns_firewall_logs",
+            r#"{"ClusterID":"a","ColoCode":"FRA","QueryName":"b","Timestamp":TIME}"#,
+        ),
+        (
+            "email_security_alerts",
+            r#"{"AlertID":"a","Subject":"b","Timestamp":TIME}"#,
+        ),
+        (
+            "gateway_dns",
+            r#"{"AccountID":"a","Datetime":TIME,"QueryName":"b"}"#,
+        ),
+        (
+            "http_requests",
+            r#"{"ClientIP":"192.0.2.7","EdgeEndTimestamp":TIME}"#,
+        ),
+        (
+            "magic_ids_detections",
+            r#"{"Action":"pass","ColoCode":"NRT","SignatureID":1,"Timestamp":TIME}"#,
+        ),
+        (
+            "nel_reports",
+            r#"{"ClientIPASN":"1","LastKnownGoodColoCode":"SJC","Timestamp":TIME}"#,
+        ),
+        (
+            "network_analytics_logs",
+            r#"{"AttackID":"a","ColoName":"SJC","Datetime":TIME}"#,
+        ),
+        (
+            "page_shield_events",
+            r#"{"Action":"log","CSPDirective":"a","Timestamp":TIME}"#,
+        ),
+        (
+            "sinkhole_http_logs",
+            r#"{"AccountID":"a","SinkholeID":"b","Timestamp":TIME}"#,
+        ),
+        (
+            "spectrum_events",
+            r#"{"Application":"a","ColoCode":"SOF","ConnectTimestamp":0,"Timestamp":TIME}"#,
+        ),
+        (
+            "workers_trace_events",
+            r#"{"Event":{"RayID":"a"},"EventTimestampMs":TIME,"ScriptName":"b"}"#,
+        ),
+        (
+            "zero_trust_network_sessions",
+            r#"{"SessionEndTime":0,"SessionID":"a","SessionStartTime":TIME}"#,
+        ),
+    ];
+    let times = [
+        "\"2026-03-14T09:26:53Z\"",
+        "1773480413",
+        "1773480413000",
+        "1773480413000000000",
+        "\"1773480413\"",
+        "\"1773480413000000000\"",
+    ];
+    for (dataset, record) in datasets {
+        for time in times {
+            let text = record.replace("TIME", time) + "\n";
+            let plan = Plan {
+                key: format!(
+                    "{dataset}/20260314/20260314T092600Z_20260314T092630Z_0a1b2c3d.log.gz"
+                ),
+                said: None,
+                ..Plan::from(logzio(TimestampWhen::Always))
+            };
+            let found = carry(plan, &gzip_of(&text), 100);
+            assert_eq!(found.read_as(), Some("cloudflare"), "{dataset}");
+            let line = &found.lines()[0];
+            let expected = "{\"@timestamp\":\"2026-03-14T09:26:53.000Z\",";
+            assert!(line.starts_with(expected), "{dataset}: {line}");
+        }
+    }
+}
+
+#[test]
 fn r8_a_stack_trace_longer_than_the_first_look_does_not_hide_what_follows() {
     let trace = "\tat kafka.log.Log.read(Log.scala:42)\n".repeat(200);
     let text = format!("{trace}[2026-03-14 09:26:53,433] INFO a (kafka.A)\n");
