@@ -167,6 +167,8 @@ pub static LINES: Preset = Preset {
     path: "any",
     told_by: "nothing else fits",
     tells: Some(|_| Told::Yes),
+    // If it is one: nothing else that text begins with looks like it.
+    time: Time::Words(0, 1, &[], TimeFormat::Rfc3339),
     ..ANY
 };
 

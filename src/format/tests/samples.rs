@@ -172,6 +172,16 @@ fn anything() -> Vec<Sample> {
         .stored(Compressed::Zstd)
         .gives("{\"message\":\"[INFO] started in 3 s\"}", &["", "", ""]),
         Sample::of(
+            "lines",
+            "text that begins with a time, most of it",
+            app,
+            "2026-03-14T09:26:53.418Z web-1 ready\n2026-03-14T10:26:53+01:00 ready\n2026-03-14 later\n",
+        )
+        .gives(
+            "{\"@timestamp\":\"2026-03-14T09:26:53.418Z\",\"message\":\"2026-03-14T09:26:53.418Z web-1 ready\"}",
+            &["2026-03-14T09:26:53.418Z", "2026-03-14T09:26:53.000Z", ""],
+        ),
+        Sample::of(
             "ndjson",
             "JSON lines",
             app,
