@@ -458,11 +458,12 @@ mod tests {
     use serde_json::Value;
 
     use super::spec::{
-        Condition, FieldPath, FieldValue, Pattern, Redaction, ShapeSpec, SourceValue, TimeFormat,
-        TimePlace, TimeSource, TimestampSpec, TimestampWhen,
+        Condition, FieldPath, FieldValue, Redaction, ShapeSpec, SourceValue, TimeFormat, TimePlace,
+        TimeSource, TimestampSpec, TimestampWhen,
     };
     use super::*;
     use crate::checkpoint::Position;
+    use crate::pattern::Pattern;
     use crate::records::{Form, Frame, SubscriptionSplitter};
 
     fn record(bytes: &[u8]) -> Record<'_> {
@@ -967,7 +968,7 @@ mod tests {
     fn condition(field: Option<&str>, pattern: &str) -> Condition {
         Condition {
             field: field.map(names),
-            pattern: Pattern(regex::bytes::Regex::new(pattern).unwrap()),
+            pattern: Pattern::new(pattern).unwrap(),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::hint::black_box;
 
+use bucket_brigade::pattern::Pattern;
 use bucket_brigade::records::LineSplitter;
 use bucket_brigade::shape::spec::{
-    Condition, FieldPath, Pattern, Redaction, ShapeSpec, SourceValue, TimeFormat, TimePlace,
-    TimeSource, TimestampSpec, TimestampWhen,
+    Condition, FieldPath, Redaction, ShapeSpec, SourceValue, TimeFormat, TimePlace, TimeSource,
+    TimestampSpec, TimestampWhen,
 };
 use bucket_brigade::shape::{ObjectFacts, Scratch, Shape, Shaped, is_text};
-use regex::bytes::Regex;
 
 use super::{PIECE_BYTES, inflated, median};
 
@@ -84,7 +84,7 @@ fn shapes() -> Vec<(&'static str, ShapeSpec)> {
         named(SourceValue::Key, "s3_key"),
         named(SourceValue::Index, "s3_record_index"),
     ];
-    let pattern = |text| Pattern(Regex::new(text).expect("a pattern"));
+    let pattern = |text| Pattern::new(text).expect("a pattern");
     vec![
         ("unchanged", ShapeSpec::default()),
         (

@@ -9,29 +9,31 @@
 use std::num::NonZeroU32;
 
 use memchr::memchr;
-use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::mark::{ByteOrderMark, Found};
 use super::{Form, Frame, Malformed, Record};
 use crate::checkpoint::Position;
+use crate::pattern::Pattern;
 
 /// Lines that a record has at most where nobody says otherwise.
 pub const LINES_MAX: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
 
 /// Which line begins a record. A pattern sees one line, without its line end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Boundary {
     /// A line that matches begins a record.
-    Start(Regex),
+    Start(Pattern),
     /// A line that matches goes on with the record before it; any other begins one.
-    Continuation(Regex),
+    Continuation(Pattern),
 }
 
 impl Boundary {
     fn begins(&self, line: &[u8]) -> bool {
         match self {
-            Self::Start(pattern) => pattern.is_match(line),
-            Self::Continuation(pattern) => !pattern.is_match(line),
+            Self::Start(pattern) => pattern.regex().is_match(line),
+            Self::Continuation(pattern) => !pattern.regex().is_match(line),
         }
     }
 }
@@ -279,7 +281,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::format::{self, Container, Leaves, preset};
+    use crate::format::{Container, Leaves, preset};
 
     const MAX: usize = 60;
     const LINES: u32 = 5;
@@ -292,9 +294,9 @@ mod tests {
 
     fn boundaries() -> [Boundary; 3] {
         [
-            Boundary::Continuation(Regex::new(INDENTED).unwrap()),
-            Boundary::Start(Regex::new("^A").unwrap()),
-            Boundary::Start(Regex::new("z$").unwrap()),
+            Boundary::Continuation(Pattern::new(INDENTED).unwrap()),
+            Boundary::Start(Pattern::new("^A").unwrap()),
+            Boundary::Start(Pattern::new("z$").unwrap()),
         ]
     }
 
@@ -428,7 +430,7 @@ mod tests {
         let mut found: Vec<Vec<String>> = [1, 3, 7, 1_000]
             .into_iter()
             .map(|step| {
-                let mut splitter = container.splitter(10_000).unwrap();
+                let mut splitter = container.splitter(10_000);
                 let mut records = Vec::new();
                 let mut collect = |record: Record<'_>| {
                     records.push(String::from_utf8(record.bytes.to_vec()).unwrap());
@@ -454,7 +456,7 @@ mod tests {
         let trace = "java.lang.IllegalStateException: a\n\tat a.b(C.java:1)\n\n\tat d\r\n  ... 2 more\n\
             Caused by: java.io.IOException: b\n\tat e";
         let indented = Container::Multiline {
-            boundary: format::Boundary::Continuation(INDENTED.to_owned()),
+            boundary: Boundary::Continuation(Pattern::new(INDENTED).unwrap()),
             lines_max: None,
         };
         assert_eq!(
@@ -492,7 +494,7 @@ mod tests {
         let lines: Vec<String> = (0..23).map(|line| format!(" line {line}\n")).collect();
         let plain = lines.concat();
         for step in [1, 9, 1_000] {
-            let boundary = Boundary::Continuation(Regex::new(INDENTED).unwrap());
+            let boundary = Boundary::Continuation(Pattern::new(INDENTED).unwrap());
             let (records, _) = split(splitter(&boundary), plain.as_bytes(), &[step]);
             assert!(records.iter().all(|(bytes, length, ..)| {
                 bytes.len() as u64 == *length && bytes.len() <= MAX
@@ -509,7 +511,7 @@ mod tests {
     fn a_single_line_over_the_limit_keeps_its_start_and_its_length() {
         let plain = format!("{}\r\n b\nc", "x".repeat(MAX + 7));
         for step in [1, 9, 1_000] {
-            let boundary = Boundary::Continuation(Regex::new(INDENTED).unwrap());
+            let boundary = Boundary::Continuation(Pattern::new(INDENTED).unwrap());
             let (records, _) = split(splitter(&boundary), plain.as_bytes(), &[step]);
             let given: Vec<_> = records
                 .iter()
