@@ -199,9 +199,7 @@ impl Assembler {
             route,
             read_as,
         } = reading;
-        if let Some(splitter) = container.splitter(self.record_bytes_max) {
-            self.splitter = splitter;
-        }
+        self.splitter = container.splitter(self.record_bytes_max);
         self.intake.shape = shape;
         self.intake.batcher.set_route(route);
         self.read_as = Some(read_as);
@@ -726,9 +724,10 @@ mod tests {
     use super::*;
     use crate::body::Body;
     use crate::checkpoint::{Account, Window};
+    use crate::pattern::Pattern;
     use crate::plan::Said;
     use crate::shape::ObjectFacts;
-    use crate::shape::spec::{Condition, Pattern, ShapeSpec};
+    use crate::shape::spec::{Condition, ShapeSpec};
 
     fn limits(batch_bytes_max: usize) -> Limits {
         Limits {
@@ -756,10 +755,11 @@ mod tests {
 
     #[test]
     fn r8_a_last_line_that_begins_a_record_is_sent_after_the_record_before_it() {
-        use crate::format::{Boundary, Container};
+        use crate::format::Container;
+        use crate::records::Boundary;
 
         let plain = b"A 1\n x\nA 2";
-        let boundary = Boundary::Start("^A".to_owned());
+        let boundary = Boundary::Start(Pattern::new("^A").unwrap());
         let plan = Plan {
             said: Some(Said::Container(Container::Multiline {
                 boundary,
@@ -990,7 +990,7 @@ mod tests {
         let spec = ShapeSpec {
             exclude: vec![Condition {
                 field: None,
-                pattern: Pattern(regex::bytes::Regex::new(pattern).unwrap()),
+                pattern: Pattern::new(pattern).unwrap(),
             }],
             ..ShapeSpec::default()
         };

@@ -7,13 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use std::num::NonZeroU32;
 
-use regex::bytes::Regex;
-
 use crate::checkpoint::Position;
-use crate::records;
 use crate::records::{
-    ArraySplitter, Heading, LINES_MAX, LineSplitter, Malformed, MultilineSplitter, Record,
-    RowFormat, RowSplitter, SubscriptionSplitter, ValueSplitter,
+    ArraySplitter, Boundary, Heading, LINES_MAX, LineSplitter, Malformed, MultilineSplitter,
+    Record, RowFormat, RowSplitter, SubscriptionSplitter, ValueSplitter,
 };
 
 mod head;
@@ -62,22 +59,11 @@ pub enum Leaves {
     Json,
 }
 
-/// Which lines belong together.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Boundary {
-    /// A line that this pattern matches begins a record.
-    Start(String),
-    /// A line that this pattern matches belongs to the record before it.
-    Continuation(String),
-}
-
 impl Container {
-    /// What takes the records out of such an object, each of which may have so many bytes. None if one of its
-    /// patterns is none.
-    pub fn splitter(&self, record_bytes_max: usize) -> Option<Splitter> {
+    /// What takes the records out of such an object, each of which may have so many bytes.
+    pub fn splitter(&self, record_bytes_max: usize) -> Splitter {
         let max = record_bytes_max;
-        Some(match self {
+        match self {
             Self::Lines => Splitter::Lines(LineSplitter::new(max)),
             Self::HeadedLines(heading) => Splitter::Lines(LineSplitter::new(max).without(*heading)),
             Self::Values => Splitter::Values(Box::new(ValueSplitter::new(max))),
@@ -90,16 +76,11 @@ impl Container {
                 boundary,
                 lines_max,
             } => {
-                let boundary = match boundary {
-                    Boundary::Start(pattern) => records::Boundary::Start(Regex::new(pattern).ok()?),
-                    Boundary::Continuation(pattern) => {
-                        records::Boundary::Continuation(Regex::new(pattern).ok()?)
-                    }
-                };
                 let lines_max = lines_max.unwrap_or(LINES_MAX);
-                Splitter::Multiline(Box::new(MultilineSplitter::new(boundary, lines_max, max)))
+                let splitter = MultilineSplitter::new(boundary.clone(), lines_max, max);
+                Splitter::Multiline(Box::new(splitter))
             }
-        })
+        }
     }
 }
 

@@ -146,8 +146,10 @@ pub async fn look_at_rules<S: Store, Q: Entries>(
             return Err(failure);
         }
     };
-    if let Some(problem) = current.problem {
+    if current.is_broken {
         metrics.add(Metric::RulesBroken, 1);
+    }
+    if let Some(problem) = current.problem {
         tracing::error!(
             problem,
             rules = current.rules.digest(),

@@ -31,6 +31,8 @@ pub mod decode;
 
 pub mod expansion;
 
+pub mod pattern;
+
 pub mod records;
 
 pub mod format;

@@ -276,7 +276,9 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Boundary, PRESETS};
+    use crate::format::PRESETS;
+    use crate::pattern::Pattern;
+    use crate::records::Boundary;
 
     #[test]
     fn what_a_checkpoint_says_is_understood_again() {
@@ -296,7 +298,7 @@ mod tests {
                 fields: vec!["é\":json".to_owned()],
             },
             Container::Multiline {
-                boundary: Boundary::Start(r"^\d{4}-".to_owned()),
+                boundary: Boundary::Start(Pattern::new(r"^\d{4}-").expect("a pattern")),
                 lines_max: None,
             },
         ] {
@@ -324,6 +326,42 @@ mod tests {
         }
     }
 
+    /// A rule compiles its pattern once; whoever resumes compiles what the checkpoint says.
+    #[test]
+    fn r8_a_pattern_of_a_rule_and_the_same_of_a_checkpoint_begin_the_same_records() {
+        let rules = Rules::parse(
+            "version: 1\nrules:\n- {name: a, match: {prefix: a}, \
+             format: {container: multiline, continuation: '^( |é)', lines_max: 3}}\n",
+        );
+        let rules = rules.expect("rules");
+        let said = rules.rules()[0]
+            .carry()
+            .and_then(|carry| carry.format.clone());
+        let plan = Plan {
+            said,
+            ..Plan::from(Shape::default())
+        };
+        // As it was written before patterns were compiled once.
+        let text = "{\"multiline\":{\"boundary\":{\"continuation\":\"^( |é)\"},\"lines_max\":3}}";
+        let known = plan.known().expect("said");
+        assert_eq!(&*known.read_as, text);
+        let resumed = plan.resume(Some(text)).expect("understood");
+        let plain = "a\n b\né\nc\n d\n e\n f\n\ng".as_bytes();
+        for reading in [&known, &resumed, &known] {
+            let mut splitter = reading.container.splitter(1_000);
+            let mut records = Vec::new();
+            for mut piece in plain.chunks(2) {
+                while let Some(record) = splitter.pop(&mut piece).expect("text") {
+                    records.push(String::from_utf8_lossy(record.bytes).into_owned());
+                }
+            }
+            while let Some(record) = splitter.finish().expect("text") {
+                records.push(String::from_utf8_lossy(record.bytes).into_owned());
+            }
+            assert_eq!(records, ["a\n b\né", "c\n d\n e", " f", "g"]);
+        }
+    }
+
     #[test]
     fn an_object_that_was_begun_before_sources_were_told_goes_on_as_lines() {
         let reading = Plan::from(Shape::default()).resume(None).expect("lines");
@@ -338,6 +376,7 @@ mod tests {
             "cloudtrial",
             "alb:xml",
             "{\"array\":7}",
+            "{\"multiline\":{\"boundary\":{\"start\":\"(\"}}}",
             "alb \"line\"",
             "cloudtrial \"lines\"",
         ] {

@@ -48,15 +48,24 @@ pub struct Rulebook<S, Q> {
 #[derive(Default)]
 struct State {
     rules: Option<Arc<Rules>>,
-    /// The entity tag of the file that was read last, good or not.
-    seen: Option<Etag>,
+    seen: Option<Seen>,
     looked_at: Option<Instant>,
+    /// Whether the last look came to nothing good.
+    is_broken: bool,
+}
+
+/// The file that was read last.
+struct Seen {
+    etag: Etag,
+    is_good: bool,
 }
 
 /// The rules in force.
 #[derive(Clone, Debug)]
 pub struct Current {
     pub rules: Arc<Rules>,
+    /// Whether the file is broken or out of reach, as far as is known: they are earlier ones then.
+    pub is_broken: bool,
     /// Why they are not those of the file, if that was found out just now.
     pub problem: Option<String>,
 }
@@ -91,6 +100,7 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
             RulesPlace::Given(rules) => {
                 return Ok(Current {
                     rules: Arc::clone(rules),
+                    is_broken: false,
                     problem: None,
                 });
             }
@@ -107,13 +117,19 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
         let mut problem = None;
         if is_due || state.rules.is_none() {
             match look(store, object, &name, &mut state.seen).await {
-                Ok(Looked::Unchanged) => {}
+                Ok(Looked::Unchanged) => {
+                    state.is_broken = state.seen.as_ref().is_some_and(|seen| !seen.is_good);
+                }
                 Ok(Looked::Good(rules, text)) => {
+                    state.is_broken = false;
                     tracing::info!(place = name, rules = rules.digest(), "rules read");
                     state.rules = Some(rules);
                     keep(kept, text).await;
                 }
-                Err(reason) => problem = Some(reason),
+                Err(reason) => {
+                    state.is_broken = true;
+                    problem = Some(reason);
+                }
             }
             state.looked_at = Some(Instant::now());
         }
@@ -128,6 +144,7 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
         match &state.rules {
             Some(rules) => Ok(Current {
                 rules: Arc::clone(rules),
+                is_broken: state.is_broken,
                 problem,
             }),
             None => {
@@ -145,21 +162,25 @@ async fn look<S: Store>(
     store: &S,
     object: &ObjectId,
     name: &str,
-    seen: &mut Option<Etag>,
+    seen: &mut Option<Seen>,
 ) -> Result<Looked, String> {
     let read = async {
-        let (etag, text) = match text(store, object, seen.as_ref()).await {
+        let known = seen.as_ref().map(|seen| &seen.etag);
+        let (etag, text) = match text(store, object, known).await {
             // It was written between the look and the read: now it is another one, and whole.
-            Err(StoreError::Replaced { .. }) => text(store, object, seen.as_ref()).await,
+            Err(StoreError::Replaced { .. }) => text(store, object, known).await,
             text => text,
         }
         .map_err(|error| error.to_string())?;
         let Some(text) = text else {
             return Ok(Looked::Unchanged);
         };
-        *seen = Some(etag);
-        let rules = parse(name, &text)?;
-        Ok(Looked::Good(Arc::new(rules), text))
+        let rules = parse(name, &text);
+        *seen = Some(Seen {
+            etag,
+            is_good: rules.is_ok(),
+        });
+        Ok(Looked::Good(Arc::new(rules?), text))
     };
     let read = timeout(IO_TIMEOUT, read).await;
     read.unwrap_or_else(|_| {
@@ -214,5 +235,48 @@ async fn keep<S, Q: Entries>(kept: Option<&(S, Q)>, text: Bytes) {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%error, "rules not kept"),
         Err(_) => tracing::warn!("rules not kept in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::quarantine::memory::MemoryQuarantine;
+    use crate::store::memory::MemoryStore;
+
+    const GOOD: &str = "version: 1\nrules: []\n";
+    const BROKEN: &str = "version: 1\nrule: []\n";
+
+    /// So that an alarm does not end while the file is still broken.
+    #[tokio::test]
+    async fn a_file_is_broken_until_it_is_right_and_is_complained_of_once() {
+        let store = Arc::new(MemoryStore::new());
+        let put = |text: &str| store.put("b", "k", text.to_owned(), Timestamp::from_ms(0));
+        let book: Rulebook<_, MemoryQuarantine> = Rulebook::new(RulesPlace::Object {
+            store: Arc::clone(&store),
+            object: ObjectId::new("b", "k"),
+            again: Duration::ZERO,
+            kept: None,
+        });
+        let look = async || {
+            let current = book.current().await.expect("rules");
+            (current.is_broken, current.problem.is_some())
+        };
+        put(GOOD);
+        assert_eq!(look().await, (false, false));
+        put(BROKEN);
+        assert_eq!(look().await, (true, true));
+        assert_eq!(look().await, (true, false), "the same file");
+        store.remove("b", "k");
+        assert_eq!(look().await, (true, true), "out of reach");
+        put(BROKEN);
+        assert_eq!(look().await, (true, false), "broken as before");
+        put(GOOD);
+        assert_eq!(look().await, (false, false));
+        store.remove("b", "k");
+        assert_eq!(look().await, (true, true));
+        put(GOOD);
+        assert_eq!(look().await, (false, false), "there again, and the same");
     }
 }

@@ -105,6 +105,23 @@ struct Work {
     strings: redact::Buffers,
 }
 
+impl Work {
+    fn clear(&mut self) {
+        let Self {
+            kept,
+            redacted,
+            retimed,
+            out,
+            cut,
+            wrapped,
+            ..
+        } = self;
+        for buffer in [kept, redacted, retimed, out, cut, wrapped] {
+            buffer.clear();
+        }
+    }
+}
+
 /// What a record is before it is edited.
 #[derive(Clone, Copy)]
 struct Base<'a> {
@@ -162,6 +179,7 @@ impl Shape {
         if !self.json_only && record.is_truncated() {
             return Shaped::TooLong;
         }
+        work.clear();
         if base.is_object {
             self.shape_object(record, base, work)
         } else {
@@ -254,9 +272,6 @@ impl Shape {
             looked,
             strings,
         } = work;
-        for buffer in [&mut *kept, redacted, retimed, out, cut, wrapped] {
-            buffer.clear();
-        }
         let (edits, mut loss) = (&*self.edits, base.loss);
         edits.look(base.bytes, looked);
         let (mut body, mut is_edited) = (base.bytes, base.is_new);
@@ -325,9 +340,6 @@ impl Shape {
             strings,
             ..
         } = work;
-        for buffer in [&mut *kept, redacted, out] {
-            buffer.clear();
-        }
         let edits = &*self.edits;
         edits.look_at_text(looked);
         let (mut body, mut is_edited) = (base.bytes, base.is_new);
@@ -458,11 +470,12 @@ mod tests {
     use serde_json::Value;
 
     use super::spec::{
-        Condition, FieldPath, FieldValue, Pattern, Redaction, ShapeSpec, SourceValue, TimeFormat,
-        TimePlace, TimeSource, TimestampSpec, TimestampWhen,
+        Condition, FieldPath, FieldValue, Redaction, ShapeSpec, SourceValue, TimeFormat, TimePlace,
+        TimeSource, TimestampSpec, TimestampWhen,
     };
     use super::*;
     use crate::checkpoint::Position;
+    use crate::pattern::Pattern;
     use crate::records::{Form, Frame, SubscriptionSplitter};
 
     fn record(bytes: &[u8]) -> Record<'_> {
@@ -486,8 +499,12 @@ mod tests {
     }
 
     fn shaped(shape: &Shape, bytes: &[u8]) -> (&'static str, Vec<u8>) {
+        shaped_record(shape, &record(bytes))
+    }
+
+    fn shaped_record(shape: &Shape, record: &Record<'_>) -> (&'static str, Vec<u8>) {
         let mut scratch = Scratch::default();
-        match shape.shape(&record(bytes), is_text(bytes), &mut scratch) {
+        match shape.shape(record, is_text(record.bytes), &mut scratch) {
             Shaped::Unchanged(out) => ("unchanged", out.to_vec()),
             Shaped::Edited(out) => ("edited", out.to_vec()),
             Shaped::Cut(out) => ("cut", out.to_vec()),
@@ -967,7 +984,7 @@ mod tests {
     fn condition(field: Option<&str>, pattern: &str) -> Condition {
         Condition {
             field: field.map(names),
-            pattern: Pattern(regex::bytes::Regex::new(pattern).unwrap()),
+            pattern: Pattern::new(pattern).unwrap(),
         }
     }
 
@@ -1159,32 +1176,19 @@ mod tests {
             redact: vec![Redaction::IpAddress],
             ..always_from(&["timestamp"])
         };
-        let shape = logzio().editing(edits(&spec));
-        let mut scratch = Scratch::default();
-        let data = document("DATA_MESSAGE");
-        let mut splitter = SubscriptionSplitter::new(1_000);
-        let mut plain = data.as_bytes();
-        let record = splitter
-            .pop(&mut plain)
-            .expect("a document")
-            .expect("an event");
-        let Shaped::Edited(out) = shape.shape(&record, true, &mut scratch) else {
-            panic!("not edited");
+        let shaped_event = |shape: &Shape, kind: &str| {
+            let text = document(kind);
+            let mut splitter = SubscriptionSplitter::new(1_000);
+            let record = splitter.pop(&mut text.as_bytes()).expect("a document");
+            shaped_record(shape, &record.expect("an event"))
         };
+        let (how, out) = shaped_event(&logzio().editing(edits(&spec)), "DATA_MESSAGE");
+        assert_eq!(how, "edited");
         let expected = "{\"@timestamp\":\"2019-12-04T21:02:31.000Z\",\"id\":\"i\",\"timestamp\":1575493351000,\
                         \"message\":\"from [redacted]\",\"owner\":\"1\",\"logGroup\":\"g\"}";
-        assert_eq!(String::from_utf8_lossy(out), expected);
-        let control = document("CONTROL_MESSAGE");
-        let mut splitter = SubscriptionSplitter::new(1_000);
-        let mut plain = control.as_bytes();
-        let record = splitter
-            .pop(&mut plain)
-            .expect("a document")
-            .expect("an event");
-        assert_eq!(
-            Shape::default().shape(&record, true, &mut scratch),
-            Shaped::Filtered
-        );
+        assert_eq!(String::from_utf8_lossy(&out), expected);
+        let (how, _) = shaped_event(&Shape::default(), "CONTROL_MESSAGE");
+        assert_eq!(how, "filtered");
     }
 
     #[test]

@@ -157,7 +157,7 @@ pub enum Metric {
     RecordsQuarantined,
     /// Objects that were carried though no rule matches, where there are rules.
     ObjectsUnmatched,
-    /// Rules that were found broken or out of reach; earlier ones stay in force.
+    /// Invocations under rules that are broken or out of reach; earlier ones stay in force.
     RulesBroken,
     /// Bytes of request bodies as sent.
     BodyBytes,

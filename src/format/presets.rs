@@ -2,10 +2,13 @@
 //!
 //! Where a source's own document gives the path and the shape of its objects, it is named in `docs/formats.md`.
 
+use std::sync::LazyLock;
+
 use super::head::JsonHead;
 use super::text::{self, Start, Told};
-use super::{Boundary, Container, Leaves};
-use crate::records::{Dialect, Header, Heading, RowFormat, tables};
+use super::{Container, Leaves};
+use crate::pattern::Pattern;
+use crate::records::{Boundary, Dialect, Header, Heading, RowFormat, tables};
 use crate::shape::spec::{FieldPath, TimeFormat, TimePlace, TimeSource};
 
 /// What is known of one source.
@@ -541,6 +544,18 @@ static S3_ACCESS: Preset = Preset {
     ..ANY
 };
 
+fn known(pattern: &str) -> Pattern {
+    Pattern::new(pattern).expect("patterns of presets are compiled by their tests")
+}
+
+/// Records that begin with a line that this matches.
+fn begun_by(start: &Pattern) -> Container {
+    Container::Multiline {
+        boundary: Boundary::Start(start.clone()),
+        lines_max: None,
+    }
+}
+
 static MSK: Preset = Preset {
     name: "msk",
     source: "Amazon MSK brokers",
@@ -548,9 +563,10 @@ static MSK: Preset = Preset {
     told_by: "a line that begins like `[2025-07-04 11:57:55,836] INFO`, and the key or a class of Kafka's in the text",
     keys: &["/KafkaBrokerLogs/"],
     tells: Some(|start| text::is_kafka(start, MSK.is_keyed(start.key))),
-    raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^(?-u:\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d)".to_owned()),
-        lines_max: None,
+    raw: || {
+        static START: LazyLock<Pattern> =
+            LazyLock::new(|| known(r"^(?-u:\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d)"));
+        begun_by(&START)
     },
     time: Time::Brackets("", TimeFormat::Auto),
     ..ANY
@@ -566,9 +582,10 @@ static REDSHIFT_ACTIVITY: Preset = Preset {
         let is_keyed = REDSHIFT_ACTIVITY.is_keyed(start.key);
         text::is_redshift_activity(start, is_keyed)
     }),
-    raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^(?-u:'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ )".to_owned()),
-        lines_max: None,
+    raw: || {
+        static START: LazyLock<Pattern> =
+            LazyLock::new(|| known(r"^(?-u:'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ )"));
+        begun_by(&START)
     },
     time: Time::Words(0, 1, &[], TimeFormat::Rfc3339),
     ..ANY
@@ -606,9 +623,10 @@ static CLOUDWATCH_EXPORT: Preset = Preset {
     tells: Some(|start| {
         (text::is_export_key(start.key) && text::is_export_line(start.first())).into()
     }),
-    raw: || Container::Multiline {
-        boundary: Boundary::Start(r"^(?-u:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z )".to_owned()),
-        lines_max: None,
+    raw: || {
+        static START: LazyLock<Pattern> =
+            LazyLock::new(|| known(r"^(?-u:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z )"));
+        begun_by(&START)
     },
     time: Time::Words(0, 1, &[], TimeFormat::Rfc3339),
     ..ANY

@@ -285,10 +285,8 @@ fn what_is_a_line_leaves_unchanged_where_any_text_may_leave() {
         let mut lines = text.lines().filter(|line| !line.is_empty());
         let expected: Vec<&str> = match heading {
             None => lines.collect(),
-            Some(records::Heading::FirstLine) => lines.by_ref().skip(1).collect(),
-            Some(records::Heading::Directives) => {
-                lines.filter(|line| !line.starts_with('#')).collect()
-            }
+            Some(Heading::FirstLine) => lines.by_ref().skip(1).collect(),
+            Some(Heading::Directives) => lines.filter(|line| !line.starts_with('#')).collect(),
         };
         assert_eq!(found.lines(), expected, "{}", sample.what);
     }

@@ -159,14 +159,11 @@ impl Look {
     }
 
     fn begin(&mut self, reading: Reading) {
-        self.reader = reading
-            .container
-            .splitter(self.record_bytes_max)
-            .map(|splitter| Reader {
-                splitter,
-                shape: reading.shape.clone(),
-                scratch: Scratch::default(),
-            });
+        self.reader = Some(Reader {
+            splitter: reading.container.splitter(self.record_bytes_max),
+            shape: reading.shape.clone(),
+            scratch: Scratch::default(),
+        });
         self.seen.reading = Some(reading);
         self.opening = None;
     }

@@ -9,52 +9,31 @@
 use std::num::NonZeroU32;
 
 use memchr::memchr;
-use regex::bytes::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::mark::{ByteOrderMark, Found};
 use super::{Form, Frame, Malformed, Record};
 use crate::checkpoint::Position;
+use crate::pattern::Pattern;
 
 /// Lines that a record has at most where nobody says otherwise.
 pub const LINES_MAX: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
 
 /// Which line begins a record. A pattern sees one line, without its line end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Boundary {
     /// A line that matches begins a record.
-    Start(Regex),
+    Start(Pattern),
     /// A line that matches goes on with the record before it; any other begins one.
-    Continuation(Regex),
+    Continuation(Pattern),
 }
 
 impl Boundary {
-    /// The names of the built-in ones.
-    pub const NAMES: [&str; 3] = ["indented", "bracketed-time", "iso-time"];
-
-    /// The built-in one of that name:
-    ///
-    /// - `indented`: a line that begins with blanks goes on with the record, as in most stack traces, and so
-    ///   does `Caused by:` in those of Java;
-    /// - `bracketed-time`: a time as in `[2026-03-14 11:57:55,836]`, which is how Apache Kafka logs and so
-    ///   Amazon MSK, begins a record;
-    /// - `iso-time`: a time as in `2026-03-14T17:42:16.176Z`, which stands before every event of an export
-    ///   of CloudWatch Logs to S3, begins a record.
-    pub fn named(name: &str) -> Option<Self> {
-        let pattern = |text| Regex::new(text).ok();
-        match name {
-            "indented" => pattern(r"^(?-u:[ \t]|Caused by:)").map(Self::Continuation),
-            "bracketed-time" => {
-                pattern(r"^(?-u:\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d{3}\])").map(Self::Start)
-            }
-            "iso-time" => pattern(r"^(?-u:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)").map(Self::Start),
-            _ => None,
-        }
-    }
-
     fn begins(&self, line: &[u8]) -> bool {
         match self {
-            Self::Start(pattern) => pattern.is_match(line),
-            Self::Continuation(pattern) => !pattern.is_match(line),
+            Self::Start(pattern) => pattern.regex().is_match(line),
+            Self::Continuation(pattern) => !pattern.regex().is_match(line),
         }
     }
 }
@@ -302,17 +281,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::{Container, Leaves, preset};
 
     const MAX: usize = 60;
     const LINES: u32 = 5;
+
+    /// A line that begins with blanks goes on with the record, as in most stack traces, and so does `Caused by:` in
+    /// those of Java.
+    const INDENTED: &str = r"^(?-u:[ \t]|Caused by:)";
 
     type Given = (Vec<u8>, u64, Position, u64);
 
     fn boundaries() -> [Boundary; 3] {
         [
-            Boundary::named("indented").unwrap(),
-            Boundary::Start(Regex::new("^A").unwrap()),
-            Boundary::Start(Regex::new("z$").unwrap()),
+            Boundary::Continuation(Pattern::new(INDENTED).unwrap()),
+            Boundary::Start(Pattern::new("^A").unwrap()),
+            Boundary::Start(Pattern::new("z$").unwrap()),
         ]
     }
 
@@ -438,17 +422,19 @@ mod tests {
         }
     }
 
-    fn texts(name: &str, plain: &str) -> Vec<String> {
-        let boundary = Boundary::named(name).unwrap();
+    fn source(name: &str) -> Container {
+        preset(name).unwrap().container(Leaves::Raw)
+    }
+
+    fn texts(container: &Container, plain: &str) -> Vec<String> {
         let mut found: Vec<Vec<String>> = [1, 3, 7, 1_000]
             .into_iter()
             .map(|step| {
-                let splitter = MultilineSplitter::new(boundary.clone(), LINES_MAX, 10_000);
+                let mut splitter = container.splitter(10_000);
                 let mut records = Vec::new();
                 let mut collect = |record: Record<'_>| {
                     records.push(String::from_utf8(record.bytes.to_vec()).unwrap());
                 };
-                let mut splitter = splitter;
                 for mut piece in plain.as_bytes().chunks(step) {
                     while let Some(record) = splitter.pop(&mut piece).unwrap() {
                         collect(record);
@@ -469,8 +455,12 @@ mod tests {
     fn r8_a_stack_trace_is_one_record() {
         let trace = "java.lang.IllegalStateException: a\n\tat a.b(C.java:1)\n\n\tat d\r\n  ... 2 more\n\
             Caused by: java.io.IOException: b\n\tat e";
+        let indented = Container::Multiline {
+            boundary: Boundary::Continuation(Pattern::new(INDENTED).unwrap()),
+            lines_max: None,
+        };
         assert_eq!(
-            texts("indented", &format!("before\n{trace}\n\n\nafter\n")),
+            texts(&indented, &format!("before\n{trace}\n\n\nafter\n")),
             ["before", trace, "after"]
         );
     }
@@ -479,7 +469,7 @@ mod tests {
     fn r8_msk_records_begin_with_a_time_in_brackets() {
         let plain = "[2026-03-14 11:57:55,836] INFO a:\n\tb = 1\nc\n[2026-03-14 11:57:56,001] WARN d\n[e] f\n";
         assert_eq!(
-            texts("bracketed-time", plain),
+            texts(&source("msk"), plain),
             [
                 "[2026-03-14 11:57:55,836] INFO a:\n\tb = 1\nc",
                 "[2026-03-14 11:57:56,001] WARN d\n[e] f"
@@ -491,7 +481,7 @@ mod tests {
     fn r8_exported_events_begin_with_a_time() {
         let plain = "2026-03-14T17:42:16.176Z a\nb\n 2026-03-14T17:42:16.176Z c\n2026-03-14T17:42:17.001Z d";
         assert_eq!(
-            texts("iso-time", plain),
+            texts(&source("cloudwatch-export"), plain),
             [
                 "2026-03-14T17:42:16.176Z a\nb\n 2026-03-14T17:42:16.176Z c",
                 "2026-03-14T17:42:17.001Z d"
@@ -500,19 +490,11 @@ mod tests {
     }
 
     #[test]
-    fn every_built_in_boundary_has_a_name() {
-        for name in Boundary::NAMES {
-            assert!(Boundary::named(name).is_some(), "{name}");
-        }
-        assert!(Boundary::named("other").is_none());
-    }
-
-    #[test]
     fn a_record_that_reaches_a_bound_ends_and_nothing_is_lost() {
         let lines: Vec<String> = (0..23).map(|line| format!(" line {line}\n")).collect();
         let plain = lines.concat();
         for step in [1, 9, 1_000] {
-            let boundary = Boundary::named("indented").unwrap();
+            let boundary = Boundary::Continuation(Pattern::new(INDENTED).unwrap());
             let (records, _) = split(splitter(&boundary), plain.as_bytes(), &[step]);
             assert!(records.iter().all(|(bytes, length, ..)| {
                 bytes.len() as u64 == *length && bytes.len() <= MAX
@@ -529,7 +511,7 @@ mod tests {
     fn a_single_line_over_the_limit_keeps_its_start_and_its_length() {
         let plain = format!("{}\r\n b\nc", "x".repeat(MAX + 7));
         for step in [1, 9, 1_000] {
-            let boundary = Boundary::named("indented").unwrap();
+            let boundary = Boundary::Continuation(Pattern::new(INDENTED).unwrap());
             let (records, _) = split(splitter(&boundary), plain.as_bytes(), &[step]);
             let given: Vec<_> = records
                 .iter()

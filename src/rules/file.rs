@@ -44,6 +44,7 @@ const FILE: Table = Table {
     hidden: false,
 };
 
+/// First what a rule has of its own, then what it may take from the defaults.
 const RULE: Table = Table {
     what: "rule",
     names: &[
@@ -65,24 +66,12 @@ const RULE: Table = Table {
     hidden: false,
 };
 
-/// What a rule has of its own; the others it may take from the defaults.
-const RULE_ALONE: &[&str] = &["name", "match", "skip"];
+/// What a rule has of its own.
+const RULE_ALONE: &[&str] = RULE.names.split_at(3).0;
 
 const DEFAULTS: Table = Table {
     what: "defaults",
-    names: &[
-        "format",
-        "as",
-        "type",
-        "timestamp",
-        "source",
-        "fields",
-        "drop_fields",
-        "include",
-        "exclude",
-        "redact",
-        "endpoint",
-    ],
+    names: RULE.names.split_at(RULE_ALONE.len()).1,
     hidden: false,
 };
 
@@ -282,7 +271,7 @@ impl Reader {
     fn refuse_beside_skip(&mut self, fields: &Fields<'_, '_>) {
         for member in fields.members() {
             let name = member.name.as_ref();
-            if RULE.names.contains(&name) && !RULE_ALONE.contains(&name) {
+            if DEFAULTS.names.contains(&name) {
                 let message = format!(
                     "{name} in a rule that skips, expected nothing but {}",
                     one_of(RULE_ALONE)

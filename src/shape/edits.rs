@@ -552,12 +552,12 @@ impl Edits {
             return false;
         }
         let mut meets = |condition: &Condition| match (&condition.field, object) {
-            (None, _) => condition.pattern.0.is_match(line),
+            (None, _) => condition.pattern.regex().is_match(line),
             (Some(_), None) => false,
             (Some(FieldPath(path)), Some(object)) => descend(object, 0..object.len(), path)
                 .is_some_and(|range| {
                     let value = text_of(&object[range], &mut looked.text);
-                    condition.pattern.0.is_match(value)
+                    condition.pattern.regex().is_match(value)
                 }),
         };
         self.exclude.iter().any(&mut meets)

@@ -243,7 +243,7 @@ fn push_replacement(
             replacement,
         } if replacement.contains('$') => {
             // In its place, because a pattern may look at what stands before its match.
-            if let Some(captures) = pattern.0.captures_at(plain, found.start) {
+            if let Some(captures) = pattern.regex().captures_at(plain, found.start) {
                 captures.expand(replacement.as_bytes(), &mut expanded);
             }
             String::from_utf8_lossy(&expanded)
@@ -273,7 +273,7 @@ fn next_match(redaction: &Redaction, text: &[u8], from: usize) -> Option<Range<u
         Redaction::Pattern { pattern, .. } => {
             let mut at = from;
             while at <= text.len() {
-                let found = pattern.0.find_at(text, at)?;
+                let found = pattern.regex().find_at(text, at)?;
                 if !found.is_empty() {
                     return Some(found.range());
                 }
@@ -552,11 +552,11 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::shape::spec::Pattern;
+    use crate::pattern::Pattern;
 
     fn pattern(pattern: &str, replacement: &str) -> Redaction {
         Redaction::Pattern {
-            pattern: Pattern(Regex::new(pattern).unwrap()),
+            pattern: Pattern::new(pattern).unwrap(),
             replacement: replacement.to_owned(),
         }
     }

@@ -1,6 +1,6 @@
 //! What may be asked of the shape of records: plain data, the same for every object that a rule matches.
 
-use regex::bytes::Regex;
+use crate::pattern::Pattern;
 
 /// Everything that is done to records beside what the endpoint needs. By default nothing, so that records
 /// leave as they came.
@@ -124,15 +124,3 @@ pub enum Redaction {
         replacement: String,
     },
 }
-
-/// A pattern is the pattern it was made of.
-#[derive(Clone, Debug)]
-pub struct Pattern(pub Regex);
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Pattern {}

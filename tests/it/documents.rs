@@ -122,6 +122,24 @@ fn every_promise_of_the_readme_stands_in_the_architecture() {
     assert_eq!(kept, promised);
 }
 
+#[test]
+fn the_readme_says_what_to_do_about_every_alarm() {
+    let template = include_str!("../../template.yaml");
+    let (names, types): (Vec<&str>, Vec<&str>) = template
+        .lines()
+        .zip(template.lines().skip(1))
+        .filter(|(_, after)| after.trim() == "Type: AWS::CloudWatch::Alarm")
+        .unzip();
+    assert!(types.len() >= 4);
+    for name in names {
+        let heading = format!("### {}", name.trim());
+        assert!(
+            README.lines().any(|line| line.starts_with(&heading)),
+            "no heading {heading}"
+        );
+    }
+}
+
 /// A link to a file, or to a heading of the same document, leads somewhere.
 #[test]
 fn no_link_within_the_repository_leads_nowhere() {

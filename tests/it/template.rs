@@ -103,5 +103,5 @@ fn every_alarm_watches_a_metric_that_is_published() {
             alarms += 1;
         }
     }
-    assert_eq!(alarms, 3);
+    assert_eq!(alarms, 5);
 }

@@ -4,11 +4,10 @@ use std::num::NonZeroU32;
 
 use super::reader::{Fields, Reader, Table};
 use super::shape::NAME_CHARS_MAX;
-use crate::format::{Boundary, Container, PRESETS, preset};
+use crate::format::{Container, PRESETS, preset};
 use crate::plan::Said;
-use crate::records::{COLUMNS_MAX, Delimiter, Dialect, Header, Quoting, RowFormat};
+use crate::records::{Boundary, COLUMNS_MAX, Delimiter, Dialect, Header, Quoting, RowFormat};
 use crate::rules::error::{one_of, perhaps, quoted};
-
 use crate::rules::yaml::{Node, Scalar, Value};
 
 /// Most that `lines_max` may be.
@@ -218,10 +217,7 @@ impl Reader {
             }
         };
         let name = self.only_one_of(fields, "format multiline", &["start", "continuation"])?;
-        let pattern = self
-            .record_pattern(fields.get(name)?, name)?
-            .as_str()
-            .to_owned();
+        let pattern = self.record_pattern(fields.get(name)?, name)?;
         let boundary = match name {
             "start" => Boundary::Start(pattern),
             _ => Boundary::Continuation(pattern),

@@ -2,6 +2,7 @@
 
 use regex::{RegexBuilder, bytes};
 
+use crate::pattern::{CACHE_BYTES_MAX, PROGRAM_BYTES_MAX, Pattern};
 use crate::rules::error::{Place, Problems, one_of, perhaps, quoted};
 use crate::rules::yaml::{Member, Node, Scalar, Value};
 
@@ -16,13 +17,10 @@ pub const PATTERN_CHARS_MAX: usize = 8192;
 
 /// What a pattern is charged for, in bytes of its compiled program: the smallest of these that it fits in.
 /// The largest is what one pattern may take.
-const PATTERN_BYTES: &[usize] = &[4096, 16 * 1024, 64 * 1024, 256 * 1024, 1024 * 1024];
+const PATTERN_BYTES: &[usize] = &[4096, 16 * 1024, 64 * 1024, 256 * 1024, PROGRAM_BYTES_MAX];
 
 /// What the patterns and globs of a file may take together, in bytes of compiled programs.
 pub const PATTERNS_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// What a pattern may take while it searches, in bytes: its cache is cleared when it is full.
-const PATTERN_CACHE_BYTES_MAX: usize = 256 * 1024;
 
 /// The fields of one kind of mapping.
 #[derive(Debug)]
@@ -283,20 +281,15 @@ impl Reader {
         self.compile(node, name, &mut |size| {
             RegexBuilder::new(text)
                 .size_limit(size)
-                .dfa_size_limit(PATTERN_CACHE_BYTES_MAX)
+                .dfa_size_limit(CACHE_BYTES_MAX)
                 .build()
         })
     }
 
     /// A pattern for records.
-    pub fn record_pattern(&mut self, node: &Node<'_>, name: &str) -> Option<bytes::Regex> {
+    pub fn record_pattern(&mut self, node: &Node<'_>, name: &str) -> Option<Pattern> {
         let text = self.text_up_to(node, name, PATTERN_CHARS_MAX)?;
-        self.compile(node, name, &mut |size| {
-            bytes::RegexBuilder::new(text)
-                .size_limit(size)
-                .dfa_size_limit(PATTERN_CACHE_BYTES_MAX)
-                .build()
-        })
+        self.compile(node, name, &mut |size| Pattern::within(text, size))
     }
 
     /// A glob: `*` and `?` do not stand for a slash, `**` does.
@@ -318,7 +311,7 @@ impl Reader {
             bytes::RegexBuilder::new(glob.regex())
                 .dot_matches_new_line(true)
                 .size_limit(size)
-                .dfa_size_limit(PATTERN_CACHE_BYTES_MAX)
+                .dfa_size_limit(CACHE_BYTES_MAX)
                 .build()
         })
     }

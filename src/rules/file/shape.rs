@@ -1,13 +1,14 @@
 //! What a file says of records → [`ShapeSpec`](crate::shape::spec::ShapeSpec), part by part.
 
 use super::reader::{Fields, ITEMS_MAX, Reader, TEXT_CHARS_MAX, Table};
+use crate::pattern::Pattern;
 use crate::rules::error::{Place, quoted};
 use crate::rules::template::Template;
 use crate::rules::yaml::{Member, Node, Scalar, Value};
 use crate::shape::SOURCE_FIELD;
 use crate::shape::spec::{
-    Condition, FieldPath, FieldValue, Pattern, Redaction, SourceValue, TimeFormat, TimePlace,
-    TimeSource, TimestampSpec, TimestampWhen,
+    Condition, FieldPath, FieldValue, Redaction, SourceValue, TimeFormat, TimePlace, TimeSource,
+    TimestampSpec, TimestampWhen,
 };
 
 /// Longest name of a field, in characters.
@@ -374,7 +375,7 @@ impl Reader {
                 reader.missing(item.place, "condition", "pattern", "a regular expression");
                 return None;
             };
-            let pattern = Pattern(reader.record_pattern(pattern, "pattern")?);
+            let pattern = reader.record_pattern(pattern, "pattern")?;
             Some(Condition {
                 field: field?,
                 pattern,
@@ -400,7 +401,7 @@ impl Reader {
             self.missing(node.place, "redaction", "pattern", "a regular expression");
             return None;
         };
-        let pattern = Pattern(self.record_pattern(pattern, "pattern")?);
+        let pattern = self.record_pattern(pattern, "pattern")?;
         let replacement = match fields.get("with") {
             None => REDACTED,
             Some(with) => {
@@ -456,9 +457,9 @@ fn field_path(text: &str) -> Option<FieldPath> {
 /// it: `$name`, as long as letters, digits and `_` go on, or `${name}`; `$$` is a dollar sign.
 fn unknown_group<'r>(pattern: &Pattern, replacement: &'r str) -> Option<&'r str> {
     let known = |group: &str| match group.parse::<usize>() {
-        Ok(index) => index < pattern.0.captures_len(),
+        Ok(index) => index < pattern.regex().captures_len(),
         Err(_) => pattern
-            .0
+            .regex()
             .capture_names()
             .flatten()
             .any(|name| name == group),
@@ -513,7 +514,7 @@ mod tests {
 
     #[test]
     fn groups_that_a_pattern_does_not_have_are_found() {
-        let pattern = Pattern(regex::bytes::Regex::new(r"(?<key>\w+)=(\w+)").expect("a pattern"));
+        let pattern = Pattern::new(r"(?<key>\w+)=(\w+)").expect("a pattern");
         for (text, expected) in [
             ("$key=$2 ${1} $$3 5$ ${", None),
             ("$3", Some("3")),
