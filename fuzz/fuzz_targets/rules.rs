@@ -43,8 +43,7 @@ fuzz_target!(|text: &str| {
         Err(errors) => {
             assert!(!errors.errors().is_empty());
             assert!(errors.errors().is_sorted());
-            // A carriage return alone ends a line too (YAML 1.2.2, section 5.4).
-            let lines = text.split(['\n', '\r']).count();
+            let lines = text.lines().count().max(1);
             assert!(
                 errors
                     .errors()

@@ -54,16 +54,17 @@ pub fn parse<'a>(text: &'a str, problems: &mut Problems) -> Option<Node<'a>> {
     let mut open: Vec<Open<'a>> = Vec::new();
     let mut document = None;
     let mut documents = 0;
+    let last = end_of(text);
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                let at = place(error.marker()).min(end_of(text));
+                let at = place(error.marker()).min(last);
                 problems.note(at, format!("no YAML: {}", error.info()));
                 return None;
             }
         };
-        let at = place(&span.start);
+        let at = place(&span.start).min(last);
         let (start, end) = (span.start.index(), span.end.index());
         let node = match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => continue,
@@ -301,6 +302,25 @@ mod tests {
         }
         assert_eq!(scalar("TRUE"), Scalar::Bool(true));
         assert_eq!(scalar("Null"), Scalar::Null);
+    }
+
+    #[test]
+    fn what_ends_the_text_is_no_line_after_it() {
+        for text in [
+            "rules: !!str",
+            "rules: !!str\n",
+            "rules: &a",
+            "rules: *a",
+            "rules: [",
+        ] {
+            let mut problems = Problems::default();
+            parse(text, &mut problems);
+            let errors = problems.into_errors().expect("problems");
+            assert!(
+                errors.errors().iter().all(|error| error.place.line == 1),
+                "{text}: {errors}"
+            );
+        }
     }
 
     #[test]
