@@ -62,29 +62,40 @@ impl fmt::Display for RulesErrors {
 
 impl std::error::Error for RulesErrors {}
 
-/// The problems found so far.
+/// The problems found so far. Holds no more of them than are told, and as many again.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<RulesError>);
+pub struct Problems {
+    held: Vec<RulesError>,
+    /// How many are not held.
+    more: usize,
+}
 
 impl Problems {
     pub fn note(&mut self, place: Place, message: String) {
-        self.0.push(RulesError { place, message });
+        self.held.push(RulesError { place, message });
+        if self.held.len() == 2 * PROBLEMS_MAX {
+            self.hold_the_first();
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.held.is_empty()
     }
 
     /// Sorted by place, each once.
     pub fn into_errors(mut self) -> Option<RulesErrors> {
-        self.0.sort();
-        self.0.dedup();
-        let more = self.0.len().saturating_sub(PROBLEMS_MAX);
-        self.0.truncate(PROBLEMS_MAX);
-        (!self.0.is_empty()).then_some(RulesErrors {
-            errors: self.0,
-            more,
+        self.hold_the_first();
+        (!self.held.is_empty()).then_some(RulesErrors {
+            errors: self.held,
+            more: self.more,
         })
+    }
+
+    fn hold_the_first(&mut self) {
+        self.held.sort();
+        self.held.dedup();
+        self.more += self.held.len().saturating_sub(PROBLEMS_MAX);
+        self.held.truncate(PROBLEMS_MAX);
     }
 }
 

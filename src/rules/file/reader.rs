@@ -22,6 +22,10 @@ const PATTERN_BYTES: &[usize] = &[4096, 16 * 1024, 64 * 1024, 256 * 1024, PROGRA
 /// What the patterns and globs of a file may take together, in bytes of compiled programs.
 pub const PATTERNS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What may be compiled in all, in bytes: patterns that are too large for what they are tried with included. It is
+/// more than patterns take that fit together, and bounds the time that a file takes which has too many.
+const COMPILED_BYTES_MAX: usize = 2 * PATTERNS_BYTES_MAX;
+
 /// The fields of one kind of mapping.
 #[derive(Debug)]
 pub struct Table {
@@ -59,6 +63,8 @@ pub struct Reader {
     pub problems: Problems,
     /// What is left of [`PATTERNS_BYTES_MAX`].
     pattern_bytes_left: usize,
+    /// What is left of [`COMPILED_BYTES_MAX`].
+    compiled_bytes_left: usize,
 }
 
 impl Reader {
@@ -66,6 +72,7 @@ impl Reader {
         Self {
             problems,
             pattern_bytes_left: PATTERNS_BYTES_MAX,
+            compiled_bytes_left: COMPILED_BYTES_MAX,
         }
     }
 
@@ -323,15 +330,12 @@ impl Reader {
         build: &mut dyn FnMut(usize) -> Result<R, regex::Error>,
     ) -> Option<R> {
         for size in PATTERN_BYTES {
+            let Some(left) = self.compiled_bytes_left.checked_sub(*size) else {
+                return self.one_too_many(node, name);
+            };
+            self.compiled_bytes_left = left;
             match build(*size) {
-                Ok(_) if *size > self.pattern_bytes_left => {
-                    let message = format!(
-                        "{name} is one too many: expected patterns and globs that take at most \
-                         {PATTERNS_BYTES_MAX} bytes together"
-                    );
-                    self.refuse(node.place, message);
-                    return None;
-                }
+                Ok(_) if *size > self.pattern_bytes_left => return self.one_too_many(node, name),
                 Ok(regex) => {
                     self.pattern_bytes_left -= *size;
                     return Some(regex);
@@ -347,6 +351,15 @@ impl Reader {
         let most = PATTERN_BYTES.last().copied().unwrap_or(0);
         let expected = format!("a pattern that takes at most {most} bytes when it is compiled");
         self.wrong(node, name, &expected);
+        None
+    }
+
+    fn one_too_many<R>(&mut self, node: &Node<'_>, name: &str) -> Option<R> {
+        let message = format!(
+            "{name} is one too many: expected patterns and globs that take at most \
+             {PATTERNS_BYTES_MAX} bytes together"
+        );
+        self.refuse(node.place, message);
         None
     }
 }

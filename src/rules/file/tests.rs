@@ -974,3 +974,38 @@ rules:
     assert_eq!(decided("other", "logs/a.com/x"), "rest");
     assert_eq!(decided("my-logs", "log/x"), "unmatched, carried: false");
 }
+
+#[test]
+fn patterns_that_are_too_large_take_no_more_time_for_being_many() {
+    let many = "      - pattern: '\\w{9999}'\n".repeat(100);
+    let text = format!(
+        "version: 1\nrules:\n  - name: a\n    match: {{prefix: a}}\n    include:\n{many}    exclude:\n{many}"
+    );
+    let errors = Rules::parse(&text)
+        .expect_err("too large")
+        .errors()
+        .to_vec();
+    let says = |at: usize, what: &str| errors[at].message.contains(what);
+    assert!(says(0, "takes at most 1048576 bytes"), "{}", errors[0]);
+    // Those are not compiled any more, which would take minutes for a file of them.
+    assert!(says(99, "is one too many"), "{}", errors[99]);
+}
+
+#[test]
+fn of_many_problems_no_more_are_held_than_are_told() {
+    use crate::rules::error::{Place, Problems};
+    let mut problems = Problems::default();
+    for line in (1..=10_000).rev() {
+        for _ in 0..2 {
+            problems.note(Place { line, column: 1 }, "a".repeat(9));
+        }
+    }
+    let errors = problems.into_errors().expect("problems");
+    let lines: Vec<usize> = errors
+        .errors()
+        .iter()
+        .map(|error| error.place.line)
+        .collect();
+    assert_eq!(lines, (1..=100).collect::<Vec<_>>());
+    assert!(errors.to_string().ends_with("\nand 9900 more"));
+}
