@@ -35,6 +35,9 @@ impl<'a> JsonHead<'a> {
         }
         let end = value_end(text).ok()?;
         let object = &text[..end.unwrap_or(text.len())];
+        if end.is_none() && !may_be_json(object) {
+            return None;
+        }
         let (mut found, mut seen) = (Vec::new(), 0);
         for member in members(object) {
             match member {
@@ -104,6 +107,62 @@ impl<'a> Member<'a> {
     }
 }
 
+/// Whether the start of an object can go on as JSON, as far as brackets, names, colons and commas go, at any depth: the
+/// rest of a line that was cut off, and the lines after it, cannot.
+fn may_be_json(object: &[u8]) -> bool {
+    /// What comes next.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Next {
+        FirstName,
+        Name,
+        Colon,
+        Value,
+        FirstElement,
+        CommaOrEnd,
+    }
+    let (mut open, mut next, mut at) = (Vec::new(), Next::Value, 0);
+    while let Some(byte) = object.get(at) {
+        at += 1;
+        next = match (next, byte) {
+            (_, b' ' | b'\t' | b'\n' | b'\r') => continue,
+            (Next::Value | Next::FirstElement, b'{') => {
+                open.push(b'}');
+                Next::FirstName
+            }
+            (Next::Value | Next::FirstElement, b'[') => {
+                open.push(b']');
+                Next::FirstElement
+            }
+            (Next::Colon, b':') => Next::Value,
+            (Next::CommaOrEnd, b',') => match open.last() {
+                Some(b'}') => Next::Name,
+                _ => Next::Value,
+            },
+            (Next::CommaOrEnd | Next::FirstName, b'}')
+            | (Next::CommaOrEnd | Next::FirstElement, b']') => {
+                if open.pop() != Some(*byte) {
+                    return false;
+                }
+                Next::CommaOrEnd
+            }
+            (Next::FirstName | Next::Name, b'"')
+            | (Next::Value | Next::FirstElement, b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
+                at = match value_end(&object[at - 1..]) {
+                    Ok(Some(length)) => at - 1 + length,
+                    Ok(None) => return true,
+                    Err(_) => return false,
+                };
+                match next {
+                    Next::FirstName | Next::Name => Next::Colon,
+                    _ => Next::CommaOrEnd,
+                }
+            }
+            _ => return false,
+        };
+    }
+    true
+}
+
 /// The member that begins behind the first `seen` bytes of an object and whose end is not here.
 fn open_member(object: &[u8], seen: usize) -> Option<Member<'_>> {
     let before: &[u8] = if seen == 0 { b"{" } else { b"," };
@@ -168,6 +227,13 @@ mod tests {
             "{\"a\":1 \"b\"",
             "{2024-01-01} INFO",
             "{\n  key = value",
+            "{\"a\":[\"x\"\n{\"b\":1",
+            "{\"a\":{\"b\":1,\n{\"c\":1",
+            "{\"a\":[{\"b\" 1",
+            "{\"a\":[1,]",
+            "{\"a\":[,",
+            "{\"a\":{\"b\":}",
+            "{\"a\":{'b",
             "{\\",
         ] {
             assert!(JsonHead::of(text.as_bytes()).is_none(), "{text}");

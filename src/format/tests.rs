@@ -400,6 +400,20 @@ fn r1_json_lines_with_a_member_records_are_lines() {
 }
 
 #[test]
+fn r3_a_first_line_that_was_cut_off_makes_no_document_of_the_lines_after_it() {
+    for first in [
+        "{\"level\":\"info\",\"tags\":[\"a\",\"b\"",
+        "{\"a\":{\"b\":1,",
+        "{\"a\":[",
+        "[{\"a\":[1",
+    ] {
+        let text = format!("{first}\n{}", "{\"n\":1,\"m\":[{}]}\n".repeat(10_000));
+        let last = HEAD_BYTES[HEAD_BYTES.len() - 1];
+        assert_eq!(told("app.log", &text[..last]), "lines", "{first}");
+    }
+}
+
+#[test]
 fn leading_blank_lines_a_byte_order_mark_and_crlf_hide_nothing() {
     for sample in samples() {
         if sample.said.is_some() {
