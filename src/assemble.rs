@@ -986,6 +986,61 @@ mod tests {
         }
     }
 
+    /// A gzip member whose blocks are these, which end anywhere.
+    fn of_blocks(blocks: &[&[u8]]) -> Vec<u8> {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        for block in blocks {
+            gzip.write_all(block).unwrap();
+            gzip.flush().unwrap();
+        }
+        gzip.finish().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn r6_headings_never_leave_with_the_blocks_that_are_copied(
+            rows in proptest::collection::vec("[#a-c][a-c ]{0,50}", 0..150),
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 1..8),
+            is_first_line in any::<bool>(),
+            takes_text in any::<bool>(),
+            step in 1_usize..2_000,
+            batch_bytes in 100_usize..20_000,
+        ) {
+            use crate::format::Container;
+            use crate::records::Heading;
+            let plain = rows.join("\n").into_bytes();
+            let mut ends: Vec<usize> = cuts.iter().map(|cut| cut.index(plain.len() + 1)).collect();
+            ends.push(plain.len());
+            ends.sort_unstable();
+            let mut at = 0;
+            let blocks: Vec<&[u8]> = ends
+                .iter()
+                .map(|end| &plain[std::mem::replace(&mut at, *end)..*end])
+                .collect();
+            let heading = if is_first_line { Heading::FirstLine } else { Heading::Directives };
+            let plan = Plan {
+                said: Some(Said::Container(Container::HeadedLines(heading))),
+                ..Plan::from(if takes_text { Shape::default() } else { logzio() })
+            };
+            let new = |pass_through| {
+                let limits = Limits { pass_through, ..limits(batch_bytes) };
+                Assembler::new(limits, plan.clone(), &Checkpoint::default())
+            };
+            let input = of_blocks(&blocks);
+            let (written, end) = assemble(new(false), &input, 1_000);
+            let (copied, copied_end) = assemble(new(true), &input, step);
+            prop_assert_eq!(lines(&copied), lines(&written));
+            prop_assert_eq!(&copied_end, &end);
+            let is_record = |row: &&String| is_first_line || !row.starts_with('#');
+            let records = rows.iter().skip(usize::from(is_first_line)).filter(is_record);
+            let records: Vec<&[u8]> = records.map(|row| row.as_bytes()).collect();
+            prop_assert_eq!(end.unwrap().record, records.len() as u64);
+            if takes_text {
+                prop_assert_eq!(lines(&copied), records);
+            }
+        }
+    }
+
     fn filtering(pattern: &str) -> Shape {
         let spec = ShapeSpec {
             exclude: vec![Condition {
