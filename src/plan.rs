@@ -61,24 +61,25 @@ pub struct PlanDefaults {
     pub known: KnownRoutes,
 }
 
-/// Routes that are known beforehand, whatever rules say, by the keys of objects. A clone is the same.
+/// Routes that are known beforehand, whatever rules say, by the keys of objects, and what is asked of the shape of
+/// their records. A clone is the same.
 #[derive(Clone, Debug, Default)]
-pub struct KnownRoutes(Arc<Mutex<BTreeMap<String, Route>>>);
+pub struct KnownRoutes(Arc<Mutex<BTreeMap<String, (Route, ShapeSpec)>>>);
 
 impl KnownRoutes {
-    pub fn set(&self, key: &str, route: Route) {
-        self.change(|routes| routes.insert(key.to_owned(), route));
+    pub fn set(&self, key: &str, route: Route, shape: ShapeSpec) {
+        self.change(|routes| routes.insert(key.to_owned(), (route, shape)));
     }
 
     pub fn forget(&self, key: &str) {
         self.change(|routes| routes.remove(key));
     }
 
-    fn get(&self, key: &str) -> Option<Route> {
+    fn get(&self, key: &str) -> Option<(Route, ShapeSpec)> {
         self.change(|routes| routes.get(key).cloned())
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, Route>) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, (Route, ShapeSpec)>) -> T) -> T {
         // No change leaves them half made.
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -140,16 +141,18 @@ impl PlanDefaults {
             None => self.shape.clone(),
         };
         let log_type = carry.log_type(captures).map(Arc::from);
-        let route = self.known.get(&content.key).unwrap_or_else(|| Route {
+        let route = Route {
             log_type: log_type.or_else(|| self.log_type.clone()),
             endpoint: carry.destination.clone().map(Arc::new),
-        });
+        };
+        let known = self.known.get(&content.key);
+        let (route, said) = known.unwrap_or_else(|| (route, carry.shape.clone()));
         Plan {
             key: content.key.clone(),
             said: carry.format.clone().or_else(|| self.said.clone()),
             leaves: carry.leaves,
             route,
-            shape: base.editing(self.spec(&carry.shape).for_object(&facts)),
+            shape: base.editing(self.spec(&said).for_object(&facts)),
         }
     }
 
@@ -360,6 +363,47 @@ mod tests {
             }
             assert_eq!(records, ["a\n b\né", "c\n d\n e", " f", "g"]);
         }
+    }
+
+    #[test]
+    fn what_is_known_of_an_object_is_said_of_its_records() {
+        use crate::records::{Form, Frame, Record};
+        use crate::shape::spec::Redaction;
+        use crate::shape::{Scratch, Shaped};
+        let defaults = PlanDefaults::default();
+        let shape = ShapeSpec {
+            redact: vec![Redaction::Email],
+            ..ShapeSpec::default()
+        };
+        defaults.known.set("kept", Route::typed("t"), shape);
+        let content = ContentId {
+            bucket: "b".into(),
+            key: "kept".into(),
+            etag: "e".into(),
+            size: 1,
+        };
+        let shaped = || {
+            let Planned::Carry { plan, .. } = defaults.plan(&Rules::default(), &content) else {
+                panic!("skipped");
+            };
+            let bytes = b"to a@b.cd";
+            let record = Record {
+                bytes,
+                position: Default::default(),
+                length: bytes.len() as u64,
+                end: bytes.len() as u64,
+                frame: Frame::LineFeed,
+                form: Form::Line,
+            };
+            let mut scratch = Scratch::default();
+            match plan.shape.shape(&record, true, &mut scratch) {
+                Shaped::Edited(out) => (plan.route, out.to_vec()),
+                _ => (plan.route, bytes.to_vec()),
+            }
+        };
+        assert_eq!(shaped(), (Route::typed("t"), b"to [redacted]".to_vec()));
+        defaults.known.forget("kept");
+        assert_eq!(shaped(), (Route::default(), b"to a@b.cd".to_vec()));
     }
 
     #[test]

@@ -31,8 +31,8 @@ use crate::pipeline::{Bounds, Deadline, Ingested, Pipeline, Ports, Round};
 use crate::plan::{KnownRoutes, PlanDefaults, Said};
 use crate::quarantine::{Entries, Entry, QuarantineError};
 use crate::route::Route;
-use crate::rules::{Decision, Rules};
-use crate::shape::spec::TimestampWhen;
+use crate::rules::{self, Decision, Rules};
+use crate::shape::spec::{ShapeSpec, TimestampWhen};
 use crate::sink::Sink;
 use crate::store::Store;
 
@@ -254,16 +254,33 @@ where
     /// Where records of a group go: as the type with which they were sent, and to the endpoint that the rules
     /// give their object now.
     fn route(&self, group: &Group) -> Route {
-        let source = &group.source;
-        let endpoint = match self.rules.of(&source.bucket, &source.key) {
-            Decision::Carry { carry, .. } | Decision::Unmatched(Some(carry)) => {
-                carry.destination.clone()
-            }
-            Decision::Skip { .. } | Decision::Unmatched(None) => None,
-        };
+        let endpoint = self.rule(group).and_then(|carry| carry.destination.clone());
         Route {
             log_type: group.log_type.as_deref().map(Arc::from),
             endpoint: endpoint.map(Arc::new),
+        }
+    }
+
+    /// What is still to be done to records of a group. Refused ones were shaped before; the original of one that was
+    /// cut is as it stood in its object, and what the rules hide in that they hide here.
+    fn hidden(&self, group: &Group, reason: &str) -> ShapeSpec {
+        match self.rule(group).filter(|_| reason == CUT) {
+            Some(carry) => ShapeSpec {
+                drop_fields: carry.shape.drop_fields.clone(),
+                redact: carry.shape.redact.clone(),
+                ..ShapeSpec::default()
+            },
+            None => ShapeSpec::default(),
+        }
+    }
+
+    /// How the object of a group is carried now, if it is.
+    fn rule(&self, group: &Group) -> Option<&rules::Carry> {
+        let source = &group.source;
+        match self.rules.of(&source.bucket, &source.key) {
+            Decision::Carry { carry, .. } => Some(carry),
+            Decision::Unmatched(carry) => carry,
+            Decision::Skip { .. } => None,
         }
     }
 
@@ -466,7 +483,8 @@ where
                 (None, Some(_)) if visited.stop.is_some() => tally.leave(records, "not begun"),
                 (None, Some(group)) => {
                     let key = group.content.key.clone();
-                    self.known.set(&key, self.route(&group));
+                    let hidden = self.hidden(&group, reason);
+                    self.known.set(&key, self.route(&group), hidden);
                     let held = self.loaded.hold(group);
                     match self
                         .carry(run, &held.group.content, records, &mut tally)
