@@ -45,7 +45,7 @@ pub use redact::REPLACEMENT;
 use cut::{cut_long_strings, cut_marker, first_chars};
 use edits::{Drops, Looked};
 use escape::{push_escaped, push_string};
-use redact::{redact_json, redact_text};
+use redact::{redact_damaged, redact_json, redact_text};
 
 /// How records are to leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -282,7 +282,7 @@ impl Shape {
         let redact = if looked.is_whole {
             redact_json
         } else {
-            redact_text
+            redact_damaged
         };
         if redact(edits.redactions(), body, strings, redacted) {
             (body, is_edited) = (redacted, true);
@@ -347,7 +347,9 @@ impl Shape {
             edits.drops().leave_out_of_start(body, ranges, kept);
             (body, is_edited) = (kept, true);
         }
-        if redact_text(edits.redactions(), body, strings, redacted) {
+        let is_json = matches!(record.form, Form::Value | Form::Event(_)) || body.starts_with(b"{");
+        let redact = if is_json { redact_damaged } else { redact_text };
+        if redact(edits.redactions(), body, strings, redacted) {
             (body, is_edited) = (redacted, true);
         }
         let is_wrapped = self.json_only
@@ -1189,6 +1191,28 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&out), expected);
         let (how, _) = shaped_event(&Shape::default(), "CONTROL_MESSAGE");
         assert_eq!(how, "filtered");
+    }
+
+    #[test]
+    fn a_value_of_json_that_is_no_object_is_redacted_as_what_it_says() {
+        let spec = ShapeSpec {
+            redact: vec![Redaction::Email],
+            ..ShapeSpec::default()
+        };
+        let shape = logzio().editing(edits(&spec));
+        for form in [Form::Value, Form::Line] {
+            let value = Record {
+                form,
+                ..record(b"[\"u\\u0040e.io\"]")
+            };
+            let mut scratch = Scratch::default();
+            let Shaped::Edited(out) = shape.shape(&value, true, &mut scratch) else {
+                panic!("not edited");
+            };
+            assert_eq!(field(out, "message"), "[\"[redacted]\"]");
+        }
+        let damaged = edited(&spec, "{\"a\":\"u\\u0040e.io\",oops}");
+        assert_eq!(damaged, "{\"a\":\"[redacted]\",oops}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is hidden in records: e-mail and IP addresses, bearer tokens, card numbers, own patterns.
 //!
-//! Goes in: the text of a record, or a JSON text of which the string values are looked at, never the names. Comes
+//! Goes in: the text of a record, or a JSON text of which the strings and numbers are looked at, never the names. Comes
 //! out: the same with every match replaced. What a JSON string stands for is matched, not how it is escaped, so
 //! that no match begins or ends within an escape sequence, and none is missed for being escaped; what no match
 //! covers stays byte for byte. A JSON text stays valid whatever a pattern matches.
@@ -26,9 +26,12 @@ pub struct Buffers {
     plain: Vec<u8>,
     from: Vec<u8>,
     to: Vec<u8>,
+    /// The brackets that are open.
+    open: Vec<u8>,
 }
 
-/// Appends `text` to `out` with every match replaced. False, with nothing appended, if there is none.
+/// Appends `text` to `out` with every match replaced. False, with nothing appended, if there is none. Where a
+/// backslash stands in it, what it says is matched as if it were escaped, too: a JSON text may be a part of it.
 /// A line feed or CR in a replacement becomes a space.
 pub fn redact_text(
     redactions: &[Redaction],
@@ -41,8 +44,9 @@ pub fn redact_text(
     redacted.is_some()
 }
 
-/// Appends the JSON text `json` to `out` with every match in a string value replaced. A number in which a card
-/// number or an address is found becomes a string. False, with nothing appended, if nothing matches.
+/// Appends the JSON text `json` to `out` with every match in a string value or a number replaced. Such a number
+/// becomes a string. False, with nothing appended, if nothing matches. What turns out to be no JSON is taken as
+/// [`redact_damaged`] does.
 pub fn redact_json(
     redactions: &[Redaction],
     json: &[u8],
@@ -53,15 +57,88 @@ pub fn redact_json(
     if !redactions.iter().any(may_match) {
         return false;
     }
+    let begun = out.len();
+    match redact_values(redactions, json, true, buffers, out) {
+        Some(is_redacted) => is_redacted,
+        None => {
+            out.truncate(begun);
+            redact_damaged(redactions, json, buffers, out)
+        }
+    }
+}
+
+/// Appends what may have become JSON to `out` with every match replaced: those in what stands between quotes, then
+/// those in what is left of it as a text, for what stands where is not known. False, with nothing appended, if there
+/// is none.
+pub fn redact_damaged(
+    redactions: &[Redaction],
+    text: &[u8],
+    buffers: &mut Buffers,
+    out: &mut Vec<u8>,
+) -> bool {
+    let mut values = Vec::new();
+    let has_values = redact_values(redactions, text, false, buffers, &mut values) == Some(true);
+    let text = if has_values { &values } else { text };
+    if redact_text(redactions, text, buffers, out) {
+        return true;
+    }
+    if has_values {
+        out.append(&mut values);
+    }
+    has_values
+}
+
+/// Appends `json` to `out` with every match in a string value replaced, and in a number if it `has_to_be` JSON.
+/// Whether there is any; if not, nothing is appended. `None` if it has to be JSON and something stands outside its
+/// strings that is none.
+fn redact_values(
+    redactions: &[Redaction],
+    json: &[u8],
+    has_to_be: bool,
+    buffers: &mut Buffers,
+    out: &mut Vec<u8>,
+) -> Option<bool> {
+    let is_own = |redaction: &Redaction| matches!(redaction, Redaction::Pattern { .. });
+    let number_bytes_min = match redactions.iter().any(is_own) {
+        true => 1,
+        false => ADDRESS_BYTES_MIN,
+    };
+    buffers.open.clear();
     let (mut at, mut copied) = (0, 0);
     while at < json.len() {
         let quote = memchr(b'"', &json[at..]).map_or(json.len(), |found| at + found);
-        copied = redact_numbers(redactions, json, at..quote, copied, out);
+        let gap = at;
+        while at < quote {
+            let token = Token::at(json, at, gap, quote, &mut buffers.open);
+            if token == Token::None && has_to_be {
+                return None;
+            }
+            let Token::Number(length) = token else {
+                at += token.bytes();
+                continue;
+            };
+            let number = &json[at..at + length];
+            if has_to_be
+                && length >= number_bytes_min
+                && let Some(redacted) = redact_value(redactions, number, Kind::Json, buffers)
+            {
+                out.extend_from_slice(&json[copied..at]);
+                out.push(b'"');
+                out.extend_from_slice(redacted);
+                out.push(b'"');
+                copied = at + length;
+            }
+            at += length;
+        }
         if quote == json.len() {
             break;
         }
         let (start, end) = (quote + 1, string_end(json, quote + 1));
-        if !is_name(json, end)
+        let is_name = is_name(json, end);
+        if is_name && has_to_be && buffers.open.last() == Some(&b'[') {
+            return None;
+        }
+        if !is_name
             && let Some(redacted) = redact_value(redactions, &json[start..end], Kind::Json, buffers)
         {
             out.extend_from_slice(&json[copied..start]);
@@ -73,7 +150,58 @@ pub fn redact_json(
     if copied > 0 {
         out.extend_from_slice(&json[copied..]);
     }
-    copied > 0
+    Some(copied > 0)
+}
+
+/// What stands outside the strings of a JSON text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    /// White space, a bracket, a comma, a colon after a name.
+    Mark,
+    /// So many bytes of `true`, `false` or `null`.
+    Literal(usize),
+    /// So many bytes of a number.
+    Number(usize),
+    None,
+}
+
+impl Token {
+    /// What stands at `at`, in what begins at `gap`, after a string, and ends at `end`. Notes the brackets that are
+    /// open.
+    fn at(json: &[u8], at: usize, gap: usize, end: usize, open: &mut Vec<u8>) -> Self {
+        let is_of_number =
+            |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E');
+        match json[at] {
+            b' ' | b'\t' | b'\r' | b'\n' | b',' => Self::Mark,
+            bracket @ (b'{' | b'[') => {
+                open.push(bracket);
+                Self::Mark
+            }
+            b'}' | b']' => {
+                open.pop();
+                Self::Mark
+            }
+            b':' if gap > 0 && json[gap..at].trim_ascii().is_empty() => Self::Mark,
+            b'0'..=b'9' | b'-' => {
+                let number = json[at..end].iter();
+                Self::Number(number.take_while(|byte| is_of_number(byte)).count())
+            }
+            _ => {
+                let literals: [&[u8]; 3] = [b"true", b"false", b"null"];
+                let literal = literals
+                    .iter()
+                    .find(|literal| json[at..end].starts_with(literal));
+                literal.map_or(Self::None, |literal| Self::Literal(literal.len()))
+            }
+        }
+    }
+
+    fn bytes(self) -> usize {
+        match self {
+            Self::Mark | Self::None => 1,
+            Self::Literal(length) | Self::Number(length) => length,
+        }
+    }
 }
 
 /// Whether `redaction` may match in `json`: a test of all of it that costs little.
@@ -86,38 +214,6 @@ fn may_match(redaction: &Redaction, json: &[u8]) -> bool {
     }
 }
 
-/// Redacts the numbers in `gap`, where no string stands, given how much of `json` is in `out` already; returns
-/// how much is afterwards.
-fn redact_numbers(
-    redactions: &[Redaction],
-    json: &[u8],
-    gap: Range<usize>,
-    mut copied: usize,
-    out: &mut Vec<u8>,
-) -> usize {
-    let is_of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E');
-    let mut at = gap.start;
-    while at + ADDRESS_BYTES_MIN <= gap.end {
-        let digits = json[at..gap.end].iter();
-        let length = digits.take_while(|byte| is_of_number(byte)).count();
-        let number = &json[at..at + length];
-        let is_hidden = |redaction: &Redaction| match redaction {
-            Redaction::CardNumber => card(number, 0).is_some(),
-            Redaction::IpAddress => ip(number, 0).is_some(),
-            Redaction::Email | Redaction::BearerToken | Redaction::Pattern { .. } => false,
-        };
-        if length >= ADDRESS_BYTES_MIN && redactions.iter().any(is_hidden) {
-            out.extend_from_slice(&json[copied..at]);
-            out.push(b'"');
-            out.extend_from_slice(REPLACEMENT.as_bytes());
-            out.push(b'"');
-            copied = at + length;
-        }
-        at += length + 1;
-    }
-    copied
-}
-
 /// The shortest thing that is looked for in a number.
 const ADDRESS_BYTES_MIN: usize = "0.0.0.0".len();
 
@@ -128,6 +224,8 @@ enum Kind {
     Plain,
     /// Between the quotes of a JSON string.
     Json,
+    /// As it is, and something in it may be escaped as in a JSON string: what shows by that alone is looked for.
+    Escaped,
 }
 
 /// `value` with every match replaced, if there is one.
@@ -137,14 +235,23 @@ fn redact_value<'b>(
     kind: Kind,
     buffers: &'b mut Buffers,
 ) -> Option<&'b [u8]> {
-    let Buffers { plain, from, to } = buffers;
+    let Buffers {
+        plain, from, to, ..
+    } = buffers;
+    let kinds: &[Kind] = match kind {
+        Kind::Plain if memchr(b'\\', value).is_some() => &[Kind::Escaped, Kind::Plain],
+        Kind::Plain => &[Kind::Plain],
+        Kind::Json | Kind::Escaped => &[kind],
+    };
     let mut is_redacted = false;
     for redaction in redactions {
-        let source = if is_redacted { from.as_slice() } else { value };
-        to.clear();
-        if redact_once(redaction, source, kind, plain, to) {
-            std::mem::swap(from, to);
-            is_redacted = true;
+        for kind in kinds {
+            let source = if is_redacted { from.as_slice() } else { value };
+            to.clear();
+            if redact_once(redaction, source, *kind, plain, to) {
+                std::mem::swap(from, to);
+                is_redacted = true;
+            }
         }
     }
     is_redacted.then_some(from)
@@ -159,7 +266,7 @@ fn redact_once(
     plain: &mut Vec<u8>,
     out: &mut Vec<u8>,
 ) -> bool {
-    let is_escaped = kind == Kind::Json && memchr(b'\\', source).is_some();
+    let is_escaped = kind != Kind::Plain && memchr(b'\\', source).is_some();
     let plain: &[u8] = if is_escaped {
         plain.clear();
         unescape(source, plain);
@@ -177,15 +284,30 @@ fn redact_once(
     while let Some(found) = next_match(redaction, plain, from) {
         let matched = to_characters(plain, found.clone());
         let start = places.of(matched.start.max(from));
+        let end = places.of(matched.end);
+        from = matched.end;
+        if kind == Kind::Escaped && !is_beside_escape(source, start..end) {
+            continue;
+        }
         out.extend_from_slice(&source[copied..start]);
         push_replacement(redaction, plain, found, kind, out);
-        copied = places.of(matched.end);
-        from = matched.end;
+        copied = end;
     }
     if copied > 0 {
         out.extend_from_slice(&source[copied..]);
     }
     copied > 0
+}
+
+/// Whether an escape sequence stands in `range`, or right before or after it.
+fn is_beside_escape(source: &[u8], range: Range<usize>) -> bool {
+    const ESCAPE_BYTES: usize = "\\u0000".len();
+    let end = source.len().min(range.end + 1);
+    memchr(
+        b'\\',
+        &source[range.start.saturating_sub(ESCAPE_BYTES)..end],
+    )
+    .is_some()
 }
 
 /// Finds places of a plain text in what stands for it. Places are asked for in rising order.
@@ -256,7 +378,7 @@ fn push_replacement(
     };
     match kind {
         Kind::Json => push_escaped(&replacement, out),
-        Kind::Plain => out.extend(replacement.bytes().map(|byte| match byte {
+        Kind::Plain | Kind::Escaped => out.extend(replacement.bytes().map(|byte| match byte {
             b'\n' | b'\r' => b' ',
             byte => byte,
         })),
@@ -421,10 +543,12 @@ fn ip_v6(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
     })
 }
 
-/// Whether no letter or digit stands right before `at`, nor a dot after a digit.
+/// Whether no letter or digit stands right before `at`, but for an escape sequence, nor a dot after a digit.
 fn is_free_before(text: &[u8], at: usize) -> bool {
     match text[..at] {
         [.., digit, b'.'] => !digit.is_ascii_digit(),
+        // An escape sequence: what is escaped twice, as JSON within JSON, is not undone twice.
+        [.., b'\\', b'b' | b'f' | b'n' | b'r' | b't'] => true,
         [.., byte] => !byte.is_ascii_alphanumeric(),
         [] => true,
     }
@@ -457,8 +581,15 @@ fn bearer(text: &[u8], from: usize) -> Option<Range<usize>> {
                 _ => break,
             }
         }
-        let token = text[start..].iter().take_while(|byte| is_token(byte));
-        let length = token.count();
+        let mut length = 0;
+        loop {
+            // Also escaped, as in JSON within JSON.
+            length += match &text[start + length..] {
+                [byte, ..] if is_token(byte) => 1,
+                [b'\\', b'/' | b'u', ..] => 2,
+                _ => break,
+            };
+        }
         if start > word_end && length > 0 {
             return Some(start..start + length);
         }
@@ -473,7 +604,11 @@ fn bearer_word(text: &[u8], from: usize) -> Option<usize> {
     while let Some(found) = text.get(at..).and_then(|rest| memchr2(b'b', b'B', rest)) {
         let start = at + found;
         let word = text.get(start..start + WORD.len());
-        let is_word = start == 0 || !text[start - 1].is_ascii_alphanumeric();
+        let is_word = match text[..start] {
+            [.., b'\\', b'b' | b'f' | b'n' | b'r' | b't'] => true,
+            [.., byte] => !byte.is_ascii_alphanumeric(),
+            [] => true,
+        };
         if is_word && word.is_some_and(|word| word.eq_ignore_ascii_case(WORD)) {
             return Some(start + WORD.len());
         }
@@ -738,6 +873,68 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_number_that_an_own_pattern_matches_becomes_a_string() {
+        assert_eq!(
+            json(
+                &[pattern(r"^(\d{3})\d{6}$", "$1…")],
+                r#"{"ssn":123456789,"n":[1,-2.50 ,123456789],"t":1700000000}"#
+            ),
+            r#"{"ssn":"123…","n":[1,-2.50 ,"123…"],"t":1700000000}"#,
+        );
+    }
+
+    #[test]
+    fn a_token_after_an_escaped_line_end_is_hidden_and_an_escaped_slash_in_it_too() {
+        let bearer = [Redaction::BearerToken];
+        for (given, expected) in [
+            (r#"{"a":"x\nBearer s"}"#, r#"{"a":"x\nBearer [redacted]"}"#),
+            (r#"{"a":"\tbearer s"}"#, r#"{"a":"\tbearer [redacted]"}"#),
+            (
+                r#"{"a":"{\"t\":\"\\nBearer a\\/b\\u003d\"}"}"#,
+                r#"{"a":"{\"t\":\"\\nBearer [redacted]\"}"}"#,
+            ),
+        ] {
+            assert_eq!(json(&bearer, given), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_json_on_the_outside_alone_hides_nothing_from_a_redaction() {
+        let all = [Redaction::Email, Redaction::IpAddress];
+        for (given, expected) in [
+            (r#"{"a":{'b':'u@e.io'}}"#, r#"{"a":{'b':[redacted]'}}"#),
+            (
+                r#"{"a":[u@e.io, ::1]}"#,
+                r#"{"a":[[redacted], [redacted]]}"#,
+            ),
+            (r#"{"a":["u@e.io":1]}"#, r#"{"a":["[redacted]":1]}"#),
+            (r#"{"a":[2001:1:2:3:4:5:6:7]}"#, r#"{"a":[[redacted]]}"#),
+            (r#"{"a":[x,"u\u0040e.io"]}"#, r#"{"a":[x,"[redacted]"]}"#),
+        ] {
+            assert_eq!(json(&all, given), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_escaped_in_a_text_is_found_and_what_is_not_is_replaced_once() {
+        let email = [Redaction::Email];
+        let given = r#"INFO {"a":"u\u0040e.io","b":"x\nu@e.io"}"#;
+        let expected = r#"INFO {"a":"[redacted]","b":"x\n[redacted]"}"#;
+        assert_eq!(text(&email, given), expected);
+        let ip = [Redaction::IpAddress];
+        assert_eq!(text(&ip, r"a\n192.0.2.1\r\n"), r"a\n[redacted]\r\n");
+        let own = [pattern(r"pw=(\w)\w*", "pw=$1**")];
+        assert_eq!(
+            text(&own, r"C:\dir is it, pw=secret"),
+            r"C:\dir is it, pw=s**"
+        );
+        assert_eq!(
+            text(&[pattern(r"pw=\w+", "pw=*")], r"pw\u003dsecret"),
+            "pw=*"
+        );
+    }
+
     fn any_redactions() -> impl Strategy<Value = Vec<Redaction>> {
         let redaction = prop_oneof![
             Just(Redaction::Email),
@@ -803,13 +1000,12 @@ mod tests {
                 .iter()
                 .map(|(name, value)| (name.clone(), redacted(redactions, value)))
                 .collect(),
-            Value::Number(number) if redactions.contains(&Redaction::CardNumber) => {
-                match card(number.to_string().as_bytes(), 0) {
-                    Some(_) => Value::from(REPLACEMENT),
-                    None => value.clone(),
-                }
+            Value::Number(number) => {
+                let text = Value::from(number.to_string());
+                let new = redacted(redactions, &text);
+                if new == text { value.clone() } else { new }
             }
-            Value::Number(_) | Value::Null | Value::Bool(_) => value.clone(),
+            Value::Null | Value::Bool(_) => value.clone(),
         }
     }
 
@@ -841,6 +1037,7 @@ mod tests {
             let mut out = Vec::new();
             redact_json(&redactions, &bytes, &mut Buffers::default(), &mut out);
             redact_text(&redactions, &bytes, &mut Buffers::default(), &mut out);
+            redact_damaged(&redactions, &bytes, &mut Buffers::default(), &mut out);
         }
     }
 }
