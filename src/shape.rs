@@ -169,11 +169,11 @@ impl Shape {
         }
         let Scratch { base, work } = scratch;
         let base = self.base(record, is_text, base);
-        let object = base.is_object.then_some(base.bytes);
-        if self
-            .edits
-            .leaves_out(record.bytes, object, &mut work.looked)
-        {
+        // Of an object that is too long its start is one, as far as it goes.
+        let is_start = record.is_truncated() && record.form != Form::Text;
+        let object =
+            (base.is_object || (is_start && base.bytes.starts_with(b"{"))).then_some(base.bytes);
+        if self.edits.leaves_out(record, object, &mut work.looked) {
             return Shaped::Filtered;
         }
         if !self.json_only && record.is_truncated() {
@@ -212,6 +212,11 @@ impl Shape {
         buffer.clear();
         let mut is_lossy = false;
         let may_be_object = match record.form {
+            Form::Row(table) if record.is_truncated() && self.edits.wants_fields() => {
+                // The names of its values stand nowhere else.
+                is_lossy = table.render(record.bytes, buffer);
+                false
+            }
             _ if record.is_truncated() => false,
             Form::Line => true,
             Form::Text => false,
@@ -1191,6 +1196,61 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&out), expected);
         let (how, _) = shaped_event(&Shape::default(), "CONTROL_MESSAGE");
         assert_eq!(how, "filtered");
+    }
+
+    #[test]
+    fn b6_a_field_at_the_start_of_a_record_that_is_too_long_includes_and_excludes_it() {
+        let on = |field: &str, pattern: &str| Condition {
+            field: Some(FieldPath(vec![field.to_owned()])),
+            pattern: Pattern::new(pattern).unwrap(),
+        };
+        let start = b"{\"level\":\"error\",\"m\":\"xxxxxxxx";
+        let long = Record {
+            length: 1_000_000,
+            ..record(start)
+        };
+        let is_sent = |include: Vec<Condition>, exclude: Vec<Condition>| {
+            let spec = ShapeSpec {
+                include,
+                exclude,
+                ..ShapeSpec::default()
+            };
+            let shape = logzio().editing(edits(&spec));
+            shape.shape(&long, true, &mut Scratch::default()) != Shaped::Filtered
+        };
+        assert!(is_sent(vec![on("level", "error")], vec![]));
+        assert!(!is_sent(vec![on("level", "info")], vec![]));
+        assert!(!is_sent(vec![], vec![on("level", "error")]));
+        // What is not held may be what is wanted.
+        assert!(is_sent(vec![on("later", "x")], vec![]));
+        assert!(is_sent(vec![], vec![on("later", "x")]));
+    }
+
+    #[test]
+    fn b6_of_a_row_that_is_too_long_no_dropped_column_stays() {
+        use crate::records::{Dialect, Header, RowFormat, RowSplitter};
+        let columns = ["id", "ssn", "text"].map(str::to_owned);
+        let format = RowFormat {
+            dialect: Dialect::CSV,
+            header: Header::Given(columns.to_vec()),
+            numbers: Vec::new(),
+        };
+        let spec = ShapeSpec {
+            drop_fields: vec![names("ssn")],
+            ..ShapeSpec::default()
+        };
+        let mut splitter = RowSplitter::new(format, 20);
+        let mut plain = &b"1,123-45-6789,xxxxxxxxxxxxxx\n"[..];
+        let row = splitter.pop(&mut plain).unwrap().expect("a row");
+        let mut scratch = Scratch::default();
+        let shape = logzio().editing(edits(&spec));
+        let Shaped::Cut(out) = shape.shape(&row, true, &mut scratch) else {
+            panic!("not cut");
+        };
+        assert_eq!(
+            field(out, "message"),
+            "{\"id\":\"1\",\"text\":\"xxxxxx\"...[cut, 28 bytes]"
+        );
     }
 
     #[test]

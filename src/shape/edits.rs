@@ -16,6 +16,7 @@ use super::spec::{
 };
 use super::{MESSAGE_FIELD, TIMESTAMP_FIELD, time};
 use crate::clock::Timestamp;
+use crate::records::Record;
 use crate::records::json::{members, minify};
 
 /// What is known of the object whose records are edited.
@@ -538,6 +539,11 @@ impl Edits {
         !self.include.is_empty() || !self.exclude.is_empty()
     }
 
+    /// Whether it looks for fields of records to drop them, or to leave records out.
+    pub fn wants_fields(&self) -> bool {
+        self.drops_any() || self.leaves_out_any()
+    }
+
     pub fn drops(&self) -> &Drops {
         &self.drops
     }
@@ -546,22 +552,31 @@ impl Edits {
         &self.redact
     }
 
-    /// Whether a rule leaves a record out, whose bytes are `line`, and which is `object`, if it is one.
-    pub fn leaves_out(&self, line: &[u8], object: Option<&[u8]>, looked: &mut Looked) -> bool {
+    /// Whether a rule leaves a record out, which is `object`, if it is one. Where only its start is held, that is
+    /// `object`, and a field that it has not may yet come: nothing is left out for want of it.
+    pub fn leaves_out(
+        &self,
+        record: &Record<'_>,
+        object: Option<&[u8]>,
+        looked: &mut Looked,
+    ) -> bool {
         if !self.leaves_out_any() {
             return false;
         }
-        let mut meets = |condition: &Condition| match (&condition.field, object) {
-            (None, _) => condition.pattern.regex().is_match(line),
+        let mut meets = |condition: &Condition, unknown: bool| match (&condition.field, object) {
+            (None, _) => condition.pattern.regex().is_match(record.bytes),
             (Some(_), None) => false,
-            (Some(FieldPath(path)), Some(object)) => descend(object, 0..object.len(), path)
-                .is_some_and(|range| {
+            (Some(FieldPath(path)), Some(object)) => {
+                descend(object, 0..object.len(), path).map_or(unknown, |range| {
                     let value = text_of(&object[range], &mut looked.text);
                     condition.pattern.regex().is_match(value)
-                }),
+                })
+            }
         };
-        self.exclude.iter().any(&mut meets)
-            || (!self.include.is_empty() && !self.include.iter().any(&mut meets))
+        let (mut excludes, mut includes) = (self.exclude.iter(), self.include.iter());
+        excludes.any(|condition| meets(condition, false))
+            || (!self.include.is_empty()
+                && !includes.any(|condition| meets(condition, record.is_truncated())))
     }
 
     /// Looks for everything at once that matters in `object`, in one pass over its members.
