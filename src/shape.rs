@@ -1254,6 +1254,37 @@ mod tests {
     }
 
     #[test]
+    fn the_time_of_a_text_may_be_a_date_and_the_word_after_it() {
+        let spec = ShapeSpec {
+            timestamp: TimestampSpec {
+                when: TimestampWhen::Always,
+                from: Some(TimeSource {
+                    place: TimePlace::Words { first: 1, count: 1 },
+                    format: TimeFormat::Auto,
+                }),
+            },
+            ..ShapeSpec::default()
+        };
+        for (line, expected) in [
+            (
+                "x 2024-01-02 10:00:00,123 ERROR",
+                "2024-01-02T10:00:00.123Z",
+            ),
+            (
+                "x 2024-01-02T10:00:00Z 11:00:00",
+                "2024-01-02T10:00:00.000Z",
+            ),
+            ("x [2024-01-02 10:00:00]", ""),
+            ("x 2024-01-02", ""),
+        ] {
+            let out = edited(&spec, line);
+            let parsed: Value = serde_json::from_str(&out).expect("JSON");
+            let time = parsed["@timestamp"].as_str().unwrap_or_default();
+            assert_eq!(time, expected, "{line}");
+        }
+    }
+
+    #[test]
     fn a_value_of_json_that_is_no_object_is_redacted_as_what_it_says() {
         let spec = ShapeSpec {
             redact: vec![Redaction::Email],

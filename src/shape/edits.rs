@@ -676,7 +676,18 @@ impl Edits {
                 text.get(start + 1..end)?
             }
         };
-        time::parse(found, *format)
+        time::parse(found, *format).or_else(|| {
+            // A date, and a time after it, whose offset nobody knows but who asked for it.
+            let TimePlace::Words { first, count: 1 } = place else {
+                return None;
+            };
+            if !time.is_asked_for {
+                return None;
+            }
+            let mut words = words(text).skip(*first);
+            let (date, clock) = (words.next()?, words.next()?);
+            time::parse(unquoted(&text[date.start..clock.end]), *format)
+        })
     }
 
     /// Whether there are members to add to a record that was looked at, beside a time.
