@@ -98,37 +98,12 @@ fn redact_values(
     buffers: &mut Buffers,
     out: &mut Vec<u8>,
 ) -> Option<bool> {
-    let is_own = |redaction: &Redaction| matches!(redaction, Redaction::Pattern { .. });
-    let number_bytes_min = match redactions.iter().any(is_own) {
-        true => 1,
-        false => ADDRESS_BYTES_MIN,
-    };
     buffers.open.clear();
     let (mut at, mut copied) = (0, 0);
     while at < json.len() {
         let quote = memchr(b'"', &json[at..]).map_or(json.len(), |found| at + found);
-        let gap = at;
-        while at < quote {
-            let token = Token::at(json, at, gap, quote, &mut buffers.open);
-            if token == Token::None && has_to_be {
-                return None;
-            }
-            let Token::Number(length) = token else {
-                at += token.bytes();
-                continue;
-            };
-            let number = &json[at..at + length];
-            if has_to_be
-                && length >= number_bytes_min
-                && let Some(redacted) = redact_value(redactions, number, Kind::Json, buffers)
-            {
-                out.extend_from_slice(&json[copied..at]);
-                out.push(b'"');
-                out.extend_from_slice(redacted);
-                out.push(b'"');
-                copied = at + length;
-            }
-            at += length;
+        if has_to_be {
+            copied = redact_numbers(redactions, json, at..quote, copied, buffers, out)?;
         }
         if quote == json.len() {
             break;
@@ -153,6 +128,44 @@ fn redact_values(
     Some(copied > 0)
 }
 
+/// Redacts the numbers in `gap`, where no string stands, given how much of `json` is in `out` already; returns how
+/// much is afterwards. `None` if something stands there that is no JSON.
+fn redact_numbers(
+    redactions: &[Redaction],
+    json: &[u8],
+    gap: Range<usize>,
+    mut copied: usize,
+    buffers: &mut Buffers,
+    out: &mut Vec<u8>,
+) -> Option<usize> {
+    let is_own = |redaction: &Redaction| matches!(redaction, Redaction::Pattern { .. });
+    let bytes_min = match redactions.iter().any(is_own) {
+        true => 1,
+        false => ADDRESS_BYTES_MIN,
+    };
+    let mut at = gap.start;
+    while at < gap.end {
+        let token = Token::at(json, at, gap.clone(), &mut buffers.open)?;
+        let length = match token {
+            Token::Mark => 1,
+            Token::Literal(length) | Token::Number(length) => length,
+        };
+        if matches!(token, Token::Number(_))
+            && length >= bytes_min
+            && let number = &json[at..at + length]
+            && let Some(redacted) = redact_value(redactions, number, Kind::Json, buffers)
+        {
+            out.extend_from_slice(&json[copied..at]);
+            out.push(b'"');
+            out.extend_from_slice(redacted);
+            out.push(b'"');
+            copied = at + length;
+        }
+        at += length;
+    }
+    Some(copied)
+}
+
 /// What stands outside the strings of a JSON text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Token {
@@ -162,16 +175,15 @@ enum Token {
     Literal(usize),
     /// So many bytes of a number.
     Number(usize),
-    None,
 }
 
 impl Token {
-    /// What stands at `at`, in what begins at `gap`, after a string, and ends at `end`. Notes the brackets that are
-    /// open.
-    fn at(json: &[u8], at: usize, gap: usize, end: usize, open: &mut Vec<u8>) -> Self {
+    /// What stands at `at` in `gap`, if it is JSON. Notes the brackets that are open.
+    fn at(json: &[u8], at: usize, gap: Range<usize>, open: &mut Vec<u8>) -> Option<Self> {
         let is_of_number =
             |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'+' | b'-' | b'e' | b'E');
-        match json[at] {
+        let rest = &json[at..gap.end];
+        Some(match json[at] {
             b' ' | b'\t' | b'\r' | b'\n' | b',' => Self::Mark,
             bracket @ (b'{' | b'[') => {
                 open.push(bracket);
@@ -181,26 +193,16 @@ impl Token {
                 open.pop();
                 Self::Mark
             }
-            b':' if gap > 0 && json[gap..at].trim_ascii().is_empty() => Self::Mark,
+            b':' if gap.start > 0 && json[gap.start..at].trim_ascii().is_empty() => Self::Mark,
             b'0'..=b'9' | b'-' => {
-                let number = json[at..end].iter();
-                Self::Number(number.take_while(|byte| is_of_number(byte)).count())
+                Self::Number(rest.iter().take_while(|byte| is_of_number(byte)).count())
             }
             _ => {
                 let literals: [&[u8]; 3] = [b"true", b"false", b"null"];
-                let literal = literals
-                    .iter()
-                    .find(|literal| json[at..end].starts_with(literal));
-                literal.map_or(Self::None, |literal| Self::Literal(literal.len()))
+                let mut literals = literals.iter();
+                Self::Literal(literals.find(|literal| rest.starts_with(literal))?.len())
             }
-        }
-    }
-
-    fn bytes(self) -> usize {
-        match self {
-            Self::Mark | Self::None => 1,
-            Self::Literal(length) | Self::Number(length) => length,
-        }
+        })
     }
 }
 
@@ -228,7 +230,12 @@ enum Kind {
     Escaped,
 }
 
-/// `value` with every match replaced, if there is one.
+/// What a value may grow to: so many bytes, and so many times its length. Replacements may hold what they replace more
+/// than once, each what the one before it left.
+const GROWN_BYTES_MAX: usize = 64 * 1024;
+const GROWN_TIMES_MAX: usize = 16;
+
+/// `value` with every match replaced, if there is one. If it grows too large, all of it is hidden.
 fn redact_value<'b>(
     redactions: &[Redaction],
     value: &[u8],
@@ -243,12 +250,17 @@ fn redact_value<'b>(
         Kind::Plain => &[Kind::Plain],
         Kind::Json | Kind::Escaped => &[kind],
     };
+    let bytes_max = GROWN_BYTES_MAX + GROWN_TIMES_MAX * value.len();
     let mut is_redacted = false;
     for redaction in redactions {
         for kind in kinds {
             let source = if is_redacted { from.as_slice() } else { value };
             to.clear();
             if redact_once(redaction, source, *kind, plain, to) {
+                if to.len() > bytes_max {
+                    to.clear();
+                    to.extend_from_slice(REPLACEMENT.as_bytes());
+                }
                 std::mem::swap(from, to);
                 is_redacted = true;
             }
@@ -365,7 +377,10 @@ fn push_replacement(
             replacement,
         } if replacement.contains('$') => {
             // In its place, because a pattern may look at what stands before its match.
-            if let Some(captures) = pattern.regex().captures_at(plain, found.start) {
+            let groups = replacement.matches('$').count();
+            if groups * found.len() > GROWN_BYTES_MAX + GROWN_TIMES_MAX * plain.len() {
+                expanded.extend_from_slice(REPLACEMENT.as_bytes());
+            } else if let Some(captures) = pattern.regex().captures_at(plain, found.start) {
                 captures.expand(replacement.as_bytes(), &mut expanded);
             }
             String::from_utf8_lossy(&expanded)
@@ -933,6 +948,15 @@ mod tests {
             text(&[pattern(r"pw=\w+", "pw=*")], r"pw\u003dsecret"),
             "pw=*"
         );
+    }
+
+    #[test]
+    fn what_replacements_repeat_is_bounded() {
+        let doubling = vec![pattern("(?s)^.*$", "$0$0"); 100];
+        assert!(text(&doubling, "x").len() <= GROWN_BYTES_MAX + GROWN_TIMES_MAX);
+        let often = [pattern("(?s)^.*$", &"$0".repeat(512))];
+        assert_eq!(text(&often, &"x".repeat(100_000)), REPLACEMENT);
+        assert_eq!(json(&often, r#"{"a":"x"}"#).len(), 512 + 8);
     }
 
     fn any_redactions() -> impl Strategy<Value = Vec<Redaction>> {
