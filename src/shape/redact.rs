@@ -102,7 +102,8 @@ fn redact_values(
     let (mut at, mut copied) = (0, 0);
     while at < json.len() {
         let quote = memchr(b'"', &json[at..]).map_or(json.len(), |found| at + found);
-        if has_to_be {
+        // Nearly all that stands between strings is one of these.
+        if has_to_be && !matches!(json[at..quote], [b':' | b',']) {
             copied = redact_numbers(redactions, json, at..quote, copied, buffers, out)?;
         }
         if quote == json.len() {
