@@ -51,7 +51,7 @@ pub enum Container {
 }
 
 /// How a record leaves that can leave in two ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Leaves {
     /// As it stands in the object.
     Raw,

@@ -21,7 +21,7 @@ use crate::config::{Config, ConfigErrors, EndpointKind, RulesSetting, TokenPlace
 use crate::failure::{Failure, FailureKind};
 use crate::invocation::InvocationError;
 use crate::pipeline::{Bounds, Deadline};
-use crate::plan::{KnownRoutes, PlanDefaults};
+use crate::plan::{KnownRoutes, PlanDefaults, SourceTimes};
 use crate::quarantine::Entries;
 use crate::quarantine::s3::S3Quarantine;
 use crate::rulebook::{Rulebook, RulesPlace};
@@ -179,6 +179,7 @@ pub fn bounds(config: &Config, kind: EndpointKind, log_type: Option<&str>) -> Bo
             region: config.region.clone(),
             said: None,
             known: KnownRoutes::default(),
+            times: SourceTimes::default(),
         },
         part_bytes: config.part_bytes.get() as u64,
         objects_in_flight_max: config.in_flight.objects_max,

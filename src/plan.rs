@@ -9,7 +9,7 @@ use crate::object::ContentId;
 use crate::route::Route;
 use crate::rules::{Carry, Decision, Rules};
 use crate::shape::spec::{ShapeSpec, SourceValue, TimestampWhen};
-use crate::shape::{ObjectFacts, SOURCE_FIELD, Shape};
+use crate::shape::{Edits, ObjectFacts, SOURCE_FIELD, Shape};
 use crate::sink::endpoint::shape_for;
 
 /// What is said of an object before its first byte is read.
@@ -25,7 +25,40 @@ pub struct Plan {
     pub route: Route,
     /// What becomes of each of them; the time may still be that of the source.
     pub shape: Shape,
+    pub times: SourceTimes,
 }
+
+/// How the time of each source is taken, which many objects of it share. A clone is the same, and all are alike.
+#[derive(Clone, Debug, Default)]
+pub struct SourceTimes(Arc<Mutex<BTreeMap<SourceTime, Arc<Edits>>>>);
+
+/// A preset by its name, how its records leave, and which of them get a time.
+type SourceTime = (&'static str, Leaves, TimestampWhen);
+
+impl SourceTimes {
+    /// `edits`, with the time as the source has it.
+    fn of(&self, preset: &Preset, leaves: Leaves, edits: &Arc<Edits>) -> Arc<Edits> {
+        let timed = || match preset.time(leaves) {
+            Some(source) => Arc::new((**edits).clone().or_time_from(&source)),
+            None => Arc::clone(edits),
+        };
+        let Some(when) = edits.takes_time_alone() else {
+            return timed();
+        };
+        // No change leaves them half made.
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.entry((preset.name, leaves, when));
+        Arc::clone(known.or_insert_with(timed))
+    }
+}
+
+impl PartialEq for SourceTimes {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for SourceTimes {}
 
 /// What an object is said to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +92,7 @@ pub struct PlanDefaults {
     /// What all objects are, unless rules say otherwise; by default what they look like.
     pub said: Option<Said>,
     pub known: KnownRoutes,
+    pub times: SourceTimes,
 }
 
 /// Routes that are known beforehand, whatever rules say, by the keys of objects, and what is asked of the shape of
@@ -153,6 +187,7 @@ impl PlanDefaults {
             leaves: carry.leaves,
             route,
             shape: base.editing(self.spec(&said).for_object(&facts)),
+            times: self.times.clone(),
         }
     }
 
@@ -196,6 +231,7 @@ impl From<Shape> for Plan {
             leaves: None,
             route: Route::default(),
             shape,
+            times: SourceTimes::default(),
         }
     }
 }
@@ -253,14 +289,13 @@ impl Plan {
             Leaves::Raw => ":raw",
             Leaves::Json => ":json",
         };
-        let mut shape = self.shape.clone();
-        if let Some(source) = preset.time(leaves) {
-            let edits = (*shape.edits).clone().or_time_from(&source);
-            shape = shape.editing(edits);
-        }
+        let edits = self.times.of(preset, leaves, &self.shape.edits);
         Reading {
             container: preset.container(leaves),
-            shape,
+            shape: Shape {
+                edits,
+                ..self.shape.clone()
+            },
             route,
             read_as: format!("{}{how}", preset.name).into(),
         }
@@ -282,6 +317,7 @@ mod tests {
     use crate::format::PRESETS;
     use crate::pattern::Pattern;
     use crate::records::Boundary;
+    use crate::shape::spec::{Redaction, TimestampSpec};
 
     #[test]
     fn what_a_checkpoint_says_is_understood_again() {
@@ -368,7 +404,6 @@ mod tests {
     #[test]
     fn what_is_known_of_an_object_is_said_of_its_records() {
         use crate::records::{Form, Frame, Record};
-        use crate::shape::spec::Redaction;
         use crate::shape::{Scratch, Shaped};
         let defaults = PlanDefaults::default();
         let shape = ShapeSpec {
@@ -404,6 +439,40 @@ mod tests {
         assert_eq!(shaped(), (Route::typed("t"), b"to [redacted]".to_vec()));
         defaults.known.forget("kept");
         assert_eq!(shaped(), (Route::default(), b"to a@b.cd".to_vec()));
+    }
+
+    #[test]
+    fn objects_share_how_the_time_of_their_source_is_taken_unless_more_is_done_to_them() {
+        let timed = |when, redact: &[Redaction]| {
+            let spec = ShapeSpec {
+                timestamp: TimestampSpec { when, from: None },
+                redact: redact.to_vec(),
+                ..ShapeSpec::default()
+            };
+            Shape::default().editing(spec.for_object(&ObjectFacts::default()))
+        };
+        let times = SourceTimes::default();
+        let plan = |shape| Plan {
+            times: times.clone(),
+            ..Plan::from(shape)
+        };
+        for when in [
+            TimestampWhen::WhereRewritten,
+            TimestampWhen::Always,
+            TimestampWhen::Never,
+        ] {
+            for preset in PRESETS {
+                for leaves in [Leaves::Raw, Leaves::Json] {
+                    let edits = |plan: Plan| plan.of(preset, Some(leaves)).shape.edits;
+                    let once = edits(plan(timed(when, &[])));
+                    assert_eq!(once, edits(Plan::from(timed(when, &[]))), "{}", preset.name);
+                    let again = edits(plan(timed(when, &[])));
+                    assert!(when == TimestampWhen::Never || Arc::ptr_eq(&once, &again));
+                    let redacting = edits(plan(timed(when, &[Redaction::Email])));
+                    assert_ne!(redacting, once, "{}", preset.name);
+                }
+            }
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use bucket_brigade::batch::Batch;
 use bucket_brigade::checkpoint::{Account, Checkpoint, Position, Ranges, Window};
 use bucket_brigade::decode::{DecodeError, Decoder};
 use bucket_brigade::format::{HEAD_BYTES, Leaves, PRESETS, Recognised, recognise};
-use bucket_brigade::plan::{Plan, Said};
+use bucket_brigade::plan::{Plan, Said, SourceTimes};
 use bucket_brigade::route::Route;
 use bucket_brigade::shape::Shape;
 use libfuzzer_sys::fuzz_target;
@@ -78,6 +78,7 @@ impl Input {
                 json_only: self.json_only,
                 ..Shape::default()
             },
+            times: SourceTimes::default(),
         }
     }
 

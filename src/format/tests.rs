@@ -78,6 +78,7 @@ fn plan(sample: &Sample, key: &str, shape: Shape) -> Plan {
         leaves: sample.leaves,
         route: crate::route::Route::default(),
         shape,
+        times: crate::plan::SourceTimes::default(),
     }
 }
 

@@ -480,6 +480,14 @@ impl Edits {
         self.with_names()
     }
 
+    /// When records get a time, if that is all that is done to them, and where they have it is for their source to
+    /// say.
+    pub fn takes_time_alone(&self) -> Option<TimestampWhen> {
+        let time = self.time.as_ref().filter(|time| time.source.is_none())?;
+        (self.added.is_empty() && !self.wants_fields() && self.redact.is_empty())
+            .then_some(time.when)
+    }
+
     fn with_names(mut self) -> Self {
         let mut names = Names::default();
         for (index, added) in self.added.iter().enumerate() {

@@ -27,7 +27,7 @@ pub struct TimestampSpec {
     pub from: Option<TimeSource>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimestampWhen {
     /// In records that are written anew for another reason: all but lines that leave as they stand in the
     /// object.
