@@ -107,58 +107,34 @@ impl<'a> Member<'a> {
     }
 }
 
-/// Whether the start of an object can go on as JSON, as far as brackets, names, colons and commas go, at any depth: the
-/// rest of a line that was cut off, and the lines after it, cannot.
+/// Whether no line of the start of an object begins a value right behind another one, at any depth: the rest of a line
+/// that was cut off, and the lines after it, do. What else may be wrong with it is for whoever takes it apart.
 fn may_be_json(object: &[u8]) -> bool {
-    /// What comes next.
-    #[derive(Clone, Copy, PartialEq)]
-    enum Next {
-        FirstName,
-        Name,
-        Colon,
-        Value,
-        FirstElement,
-        CommaOrEnd,
-    }
-    let (mut open, mut next, mut at) = (Vec::new(), Next::Value, 0);
+    let (mut last, mut begins_line, mut at) = (b'{', false, 0);
     while let Some(byte) = object.get(at) {
-        at += 1;
-        next = match (next, byte) {
-            (_, b' ' | b'\t' | b'\n' | b'\r') => continue,
-            (Next::Value | Next::FirstElement, b'{') => {
-                open.push(b'}');
-                Next::FirstName
+        let length = match byte {
+            b'\n' => {
+                begins_line = true;
+                at += 1;
+                continue;
             }
-            (Next::Value | Next::FirstElement, b'[') => {
-                open.push(b']');
-                Next::FirstElement
+            b' ' | b'\t' | b'\r' => {
+                at += 1;
+                continue;
             }
-            (Next::Colon, b':') => Next::Value,
-            (Next::CommaOrEnd, b',') => match open.last() {
-                Some(b'}') => Next::Name,
-                _ => Next::Value,
-            },
-            (Next::CommaOrEnd | Next::FirstName, b'}')
-            | (Next::CommaOrEnd | Next::FirstElement, b']') => {
-                if open.pop() != Some(*byte) {
-                    return false;
-                }
-                Next::CommaOrEnd
-            }
-            (Next::FirstName | Next::Name, b'"')
-            | (Next::Value | Next::FirstElement, b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n') => {
-                at = match value_end(&object[at - 1..]) {
-                    Ok(Some(length)) => at - 1 + length,
-                    Ok(None) => return true,
-                    Err(_) => return false,
-                };
-                match next {
-                    Next::FirstName | Next::Name => Next::Colon,
-                    _ => Next::CommaOrEnd,
-                }
-            }
-            _ => return false,
+            b'"' => value_end(&object[at..]),
+            _ => Ok(Some(1)),
         };
+        let ends_value = !matches!(last, b'{' | b'[' | b',' | b':');
+        let begins_value = !matches!(byte, b'}' | b']' | b',' | b':');
+        if begins_line && ends_value && begins_value {
+            return false;
+        }
+        let Ok(Some(length)) = length else {
+            return true;
+        };
+        (last, begins_line) = (*byte, false);
+        at += length;
     }
     true
 }
@@ -196,6 +172,25 @@ mod tests {
     }
 
     #[test]
+    fn a_malformed_record_makes_no_lines_of_the_document_around_it() {
+        for document in [
+            "{\"Records\":[{\"a\":1},{\"a\":2,,},{\"a\":3}",
+            "{\n  \"Records\": [\n    {\"a\":1},\n    {\"a\" 2},\n    {\"a\":[1,]",
+        ] {
+            assert!(JsonHead::of(document.as_bytes()).is_some(), "{document}");
+        }
+    }
+
+    #[test]
+    fn what_is_json_up_to_where_it_was_cut_may_be_json() {
+        let whole =
+            r#"{"a":[1,-2.5e3,true,null,"x\"y\u00e9",{"b":[],"c":{}},[false]] , "d" : {"e":"f"}}"#;
+        for end in 0..whole.len() {
+            assert!(may_be_json(&whole.as_bytes()[..end]), "{}", &whole[..end]);
+        }
+    }
+
+    #[test]
     fn members_are_those_that_are_here() {
         let text = "{\"a\": 1, \"b\" : [{\"c\":2}, {";
         for (end, expected) in [
@@ -228,12 +223,8 @@ mod tests {
             "{2024-01-01} INFO",
             "{\n  key = value",
             "{\"a\":[\"x\"\n{\"b\":1",
-            "{\"a\":{\"b\":1,\n{\"c\":1",
-            "{\"a\":[{\"b\" 1",
-            "{\"a\":[1,]",
-            "{\"a\":[,",
-            "{\"a\":{\"b\":}",
-            "{\"a\":{'b",
+            "{\"a\":{\"b\":1,\n{\"c\":1}\n{\"c\":2",
+            "{\"a\":[\n1\n2",
             "{\\",
         ] {
             assert!(JsonHead::of(text.as_bytes()).is_none(), "{text}");
