@@ -38,6 +38,9 @@ type SourceTime = (&'static str, Leaves, TimestampWhen);
 impl SourceTimes {
     /// `edits`, with the time as the source has it.
     fn of(&self, preset: &Preset, leaves: Leaves, edits: &Arc<Edits>) -> Arc<Edits> {
+        if !edits.lacks_time_source() {
+            return Arc::clone(edits);
+        }
         let timed = || match preset.time(leaves) {
             Some(source) => Arc::new((**edits).clone().or_time_from(&source)),
             None => Arc::clone(edits),

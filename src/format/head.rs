@@ -26,6 +26,8 @@ pub struct Member<'a> {
 
 /// Members that are looked at: no source has as many.
 const MEMBERS_MAX: usize = 1_000;
+/// As many as most sources have.
+const MEMBERS_ORDINARY: usize = 64;
 
 impl<'a> JsonHead<'a> {
     /// None if `text` does not begin with an object, or with what cannot become one.
@@ -38,7 +40,7 @@ impl<'a> JsonHead<'a> {
         if end.is_none() && !may_be_json(object) {
             return None;
         }
-        let (mut found, mut seen) = (Vec::new(), 0);
+        let (mut found, mut seen) = (Vec::with_capacity(MEMBERS_ORDINARY), 0);
         for member in members(object) {
             match member {
                 Ok(member) => {

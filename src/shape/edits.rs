@@ -480,6 +480,12 @@ impl Edits {
         self.with_names()
     }
 
+    /// Whether records may get a time, and where they have it is for their source to say.
+    pub fn lacks_time_source(&self) -> bool {
+        let time = self.time.as_ref();
+        time.is_some_and(|time| time.source.is_none())
+    }
+
     /// When records get a time, if that is all that is done to them, and where they have it is for their source to
     /// say.
     pub fn takes_time_alone(&self) -> Option<TimestampWhen> {
