@@ -92,6 +92,11 @@ impl BitWriter {
         }
     }
 
+    /// Makes room for so many bytes at once.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve_exact(bytes);
+    }
+
     /// How many bits there are.
     pub fn length(&self) -> u64 {
         self.bytes.len() as u64 * 8 + u64::from(self.open_bits)

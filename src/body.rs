@@ -51,8 +51,12 @@ pub struct Body {
 impl Body {
     /// One body with the records of all, in their order, which are of one route. Nothing is compressed
     /// again.
-    pub fn concat<'a>(bodies: impl IntoIterator<Item = &'a Body>) -> Body {
+    pub fn concat<'a>(bodies: impl IntoIterator<Item = &'a Body, IntoIter: Clone>) -> Body {
         let mut writer = BodyWriter::new(CUT_LEVEL);
+        let bodies = bodies.into_iter();
+        // What joins two of them is shorter than what each has around its blocks.
+        let gzip_bytes = bodies.clone().map(|body| body.gzip.len()).sum();
+        writer.out.reserve(gzip_bytes);
         for body in bodies {
             writer.set_route(body.route.clone());
             writer.append(body);
@@ -153,6 +157,18 @@ pub struct Tools {
     compressor: Option<Compressor>,
     /// Plain bytes that are yet to be compressed.
     staged: Vec<u8>,
+    /// Room for a small body.
+    room: Vec<u8>,
+}
+
+/// Bytes of a body that is copied when it ends, so that what it was written in serves the next one.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+
+/// What a body begins with, in that room.
+fn begun(mut room: Vec<u8>) -> BitWriter {
+    room.clear();
+    room.extend_from_slice(&HEADER);
+    BitWriter::after(room)
 }
 
 impl BodyWriter {
@@ -160,7 +176,7 @@ impl BodyWriter {
     pub fn new(level: u32) -> Self {
         Self {
             level,
-            out: BitWriter::after(HEADER.to_vec()),
+            out: begun(Vec::new()),
             tools: Tools::default(),
             crc: Crc::new(),
             plain_bytes: 0,
@@ -174,12 +190,16 @@ impl BodyWriter {
         tools.staged.clear();
         let level = self.level;
         tools.compressor = tools.compressor.filter(|with| with.level() == level);
+        self.out = begun(std::mem::take(&mut tools.room));
         self.tools = tools;
     }
 
     /// What another one can use.
     pub fn into_tools(self) -> Tools {
-        self.tools
+        let mut room = self.out.finish();
+        room.clear();
+        room.shrink_to(SMALL_BYTES_MAX);
+        Tools { room, ..self.tools }
     }
 
     /// Says where this body and those after it go.
@@ -253,7 +273,7 @@ impl BodyWriter {
     /// Ends the body, and begins another one. The body holds no more memory than its bytes.
     pub fn finish(&mut self) -> Body {
         self.flush();
-        let mut out = std::mem::replace(&mut self.out, BitWriter::after(HEADER.to_vec()));
+        let mut out = std::mem::take(&mut self.out);
         let block_bits = out.length() - HEADER.len() as u64 * 8;
         let (bits, count) = LAST_BLOCK;
         out.push(bits, count);
@@ -263,9 +283,17 @@ impl BodyWriter {
         gzip.extend_from_slice(&crc.to_le_bytes());
         // ISIZE is the length modulo 2^32 (RFC 1952, section 2.3.1).
         gzip.extend_from_slice(&(plain_bytes as u32).to_le_bytes());
-        gzip.shrink_to_fit();
+        let gzip = if gzip.len() <= SMALL_BYTES_MAX {
+            let small = Bytes::copy_from_slice(&gzip);
+            self.out = begun(gzip);
+            small
+        } else {
+            gzip.shrink_to_fit();
+            self.out = begun(Vec::new());
+            gzip.into()
+        };
         Body {
-            gzip: gzip.into(),
+            gzip,
             plain_bytes,
             records: std::mem::take(&mut self.records),
             route: self.route.clone(),
@@ -295,7 +323,9 @@ impl BodyWriter {
             return;
         }
         self.align();
-        let Tools { compressor, staged } = &mut self.tools;
+        let Tools {
+            compressor, staged, ..
+        } = &mut self.tools;
         let mut crc = Crc::new();
         crc.update(staged);
         let level = self.level;
@@ -428,6 +458,34 @@ mod tests {
         let joined = Body::concat([&copied, &compressed, &copied, &copied, &compressed]);
         assert_eq!(joined.plain(), b"a\nb\na\na\nb\n");
         assert_eq!(first_member(&joined.gzip).1, joined.gzip.len());
+    }
+
+    #[test]
+    fn a_body_does_not_depend_on_those_before_it() {
+        let small = vec![b"a".to_vec(), b"bc".to_vec()];
+        let mut random = 1_u64;
+        let mut noise = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random as u8 | 0x80
+        };
+        let large = vec![
+            std::iter::repeat_with(&mut noise)
+                .take(4 * SMALL_BYTES_MAX)
+                .collect(),
+        ];
+        assert!(body(&large).gzip.len() > SMALL_BYTES_MAX);
+        let mut writer = BodyWriter::new(3);
+        for given in [&small, &large, &small, &small, &large, &large] {
+            given.iter().for_each(|record| writer.push(record));
+            assert_eq!(writer.finish(), body(given));
+            let mut next = BodyWriter::new(3);
+            next.set_tools(writer.into_tools());
+            given.iter().for_each(|record| next.push(record));
+            assert_eq!(next.finish(), body(given));
+            writer = next;
+        }
     }
 
     #[test]

@@ -79,14 +79,13 @@ impl Opening {
             }
             let before = plain.len();
             plain.reserve_exact(wanted - before);
-            let room = HELD_BYTES_MAX - self.held.len();
+            let room = HELD_BYTES_MAX - self.held.len() - taken;
             let rest = &input[taken..];
             let rest = &rest[..rest.len().min(room)];
             let step = match decoder.push(rest, plain) {
                 Ok(step) => step,
                 Err(error) => break (self.tell(plain), Some(error)),
             };
-            self.held.extend_from_slice(&rest[..step.taken]);
             taken += step.taken;
             let is_idle = step.taken == 0 && !step.is_block_end && plain.len() == before;
             if is_idle {
@@ -99,6 +98,10 @@ impl Opening {
                 Come::Through | Come::Beyond => Come::Beyond,
             };
         };
+        // Where it is known by now what the object is, it is nearly always gone on from here.
+        if reading.is_none() || self.come == Come::Beyond {
+            self.held.extend_from_slice(&input[..taken]);
+        }
         Opened {
             taken,
             reading,
