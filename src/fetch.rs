@@ -107,7 +107,7 @@ async fn fetch<S: Store, C: Clock>(
     source: Source<'_, S, C>,
     range: std::ops::Range<u64>,
 ) -> Result<Bytes, StoreError> {
-    let place = source.object.to_string();
+    let place = || source.object.to_string();
     let mut tries = 0;
     loop {
         let left = source.until.since(source.clock.now());
@@ -117,13 +117,13 @@ async fn fetch<S: Store, C: Clock>(
         let error = match tokio::time::timeout(left, read).await {
             Ok(Ok(part)) if part.len() as u64 == range.end - range.start => return Ok(part),
             Ok(Ok(part)) => StoreError::Unavailable {
-                place: place.clone(),
+                place: place(),
                 reason: format!("{} bytes came for {range:?}", part.len()),
             },
             Ok(Err(error @ StoreError::Unavailable { .. })) => error,
             Ok(Err(error)) => return Err(error),
             Err(_) => StoreError::Unavailable {
-                place: place.clone(),
+                place: place(),
                 reason: "time ran out".to_owned(),
             },
         };

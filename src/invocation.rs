@@ -230,11 +230,13 @@ where
             Err(failure) => Ingested::returned(failure),
         };
         self.note(&task.item, &outcome);
-        if let Some(content) = task.item.content()
-            && task.item.is_replay
+        if task.item.is_replay
             && matches!(outcome, Ingested::Settled { .. })
+            && let Some(content) = task.item.content()
         {
-            forget(&self.pipeline.ports().quarantine, &content).await;
+            forget(&self.pipeline.ports().quarantine, &content)
+                .boxed()
+                .await;
         }
         if let Some(message) = task.message
             && let Some(delay) = under_way.end(message, self.delay(message, &outcome))

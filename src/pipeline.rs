@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::{Semaphore, watch};
 
 use crate::assemble::{Limits, Workspaces};
@@ -338,7 +339,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         if let Some(content) = item.content() {
             return Ok(content);
         }
-        let head = self.ports.store.head(&object);
+        let head = self.ports.store.head(&object).boxed();
         let meta = match self.within(deadline.stop_at, head).await {
             Some(meta) => meta?,
             None => {
@@ -405,17 +406,24 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
                 failure
             };
         match failure.verdict() {
-            Verdict::Quarantine => self.quarantine(object, &stream, failure, deadline).await,
+            Verdict::Quarantine => {
+                self.quarantine(object, &stream, failure, deadline)
+                    .boxed()
+                    .await
+            }
             Verdict::Skip => {
                 stream.forget_place();
                 self.release(&stream, &failure, Duration::ZERO, deadline)
+                    .boxed()
                     .await;
                 Ingested::Skipped { failure }
             }
             Verdict::Retry | Verdict::Fatal => {
                 let queued = self.left_alone(progress, failure.after);
                 stream.keep_place();
-                self.release(&stream, &failure, queued, deadline).await;
+                self.release(&stream, &failure, queued, deadline)
+                    .boxed()
+                    .await;
                 Ingested::Returned {
                     failure,
                     progress,

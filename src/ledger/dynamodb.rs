@@ -143,16 +143,24 @@ impl DynamoLedger {
     }
 
     /// What was written answers the move; if the row is not as was guessed, what the move decides then.
-    async fn or_decide<T>(
+    async fn or_decide<T: Send>(
         &self,
         content: &ContentId,
         written: Result<T, ConditionFailed>,
-        decide: impl Fn(Option<&StoredRow>) -> Result<Decision<T>, LedgerError>,
+        decide: impl Fn(Option<&StoredRow>) -> Result<Decision<T>, LedgerError> + Send + Sync,
     ) -> Result<T, LedgerError> {
-        let mut found = match written {
-            Ok(answer) => return Ok(answer),
-            Err(ConditionFailed(found)) => found,
-        };
+        match written {
+            Ok(answer) => Ok(answer),
+            Err(failed) => self.decide(content, failed, decide).boxed().await,
+        }
+    }
+
+    async fn decide<T: Send>(
+        &self,
+        content: &ContentId,
+        ConditionFailed(mut found): ConditionFailed,
+        decide: impl Fn(Option<&StoredRow>) -> Result<Decision<T>, LedgerError> + Send + Sync,
+    ) -> Result<T, LedgerError> {
         for _ in 0..DECISIONS_MAX {
             let row = match &found {
                 Some(item) => Some(item::row(item, content)?),

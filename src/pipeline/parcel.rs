@@ -2,6 +2,7 @@
 //! those of other objects, and what is refused is kept too.
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -66,10 +67,12 @@ pub(super) async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>
         seat,
     } = parcel;
     let mut carried = Carried::default();
-    let beside = keep_beside(pipeline, content, &batch, &mut carried);
-    if let Err(failure) = pipeline.keep_in_time(deadline, beside).await {
-        carried.failure = Some(failure);
-        return carried;
+    if !batch.kept.is_empty() {
+        let beside = keep_beside(pipeline, content, &batch, &mut carried);
+        if let Err(failure) = pipeline.keep_in_time(deadline, beside).boxed().await {
+            carried.failure = Some(failure);
+            return carried;
+        }
     }
     if batch.body.records == 0 {
         carried.leave_out(&batch, &Ranges::new());
@@ -115,8 +118,13 @@ pub(super) async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>
             failure_of(unfinished, is_of_rule)
         }),
     };
-    let refused = keep_refused(pipeline, content, &batch, &sent);
-    match pipeline.keep_in_time(deadline, refused).await {
+    let kept = if delivered.refused.is_empty() && delivered.unidentified.is_none() {
+        Ok(())
+    } else {
+        let refused = keep_refused(pipeline, content, &batch, &sent);
+        pipeline.keep_in_time(deadline, refused).boxed().await
+    };
+    match kept {
         Ok(()) => carried.answer(&batch, delivered),
         Err(failure) => {
             // The refused ones are not answered for until they are kept.
@@ -165,9 +173,6 @@ async fn keep_beside<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
     batch: &Batch,
     carried: &mut Carried,
 ) -> Result<(), Failure> {
-    if batch.kept.is_empty() {
-        return Ok(());
-    }
     let _turn = pipeline.keeping.acquire().await;
     for (why, folder, reason) in [
         (KeptBecause::Cut, "cut", "record_cut"),
@@ -209,9 +214,6 @@ async fn keep_refused<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>(
 ) -> Result<(), Failure> {
     let delivered = &sent.delivered;
     let unidentified = delivered.unidentified.as_ref();
-    if delivered.refused.is_empty() && unidentified.is_none() {
-        return Ok(());
-    }
     let _turn = pipeline.keeping.acquire().await;
     let plain = sent.body.plain();
     let before = usize::try_from(sent.first).unwrap_or(usize::MAX);

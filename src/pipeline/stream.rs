@@ -132,7 +132,9 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         let sharing = seat.sharing();
         let memory = (&pipeline.bodies, pipeline.bounds.body_bytes_in_flight_max);
         let workspaces = &pipeline.workspaces;
-        let mut input = Some(Input::new(parts, begin, workspaces, memory, seat, reading));
+        let input = Input::new(parts, begin, workspaces, memory, seat, reading);
+        // What is waited for once all is read takes no room for what was being read.
+        let mut input = Some(Box::new(input));
         let mut ended = Ok(Position::default());
         let mut deliveries = FuturesUnordered::new();
         let mut saving: Option<Saving<'_>> = None;
@@ -213,7 +215,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                             if let Some(point) = batch.restore.take() {
                                 self.window.offer(point);
                             }
-                            let last = input.take_if(|reader| reader.is_ended()).map(Input::end);
+                            let last = input.take_if(|reader| reader.is_ended()).map(|reader| reader.end());
                             let seat = last.map(|last| {
                                 ended = last.records;
                                 self.window.drop_offers();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{EncodingType, Object};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -136,7 +137,7 @@ impl Store for S3Store {
         check_head(&answer, object, etag, &range)?;
         let length = range.end - range.start;
         let limit = BODY_TIMEOUT + Duration::from_secs(length / BODY_BYTES_PER_SEC_MIN);
-        match timeout(limit, receive(answer, length)).await {
+        match timeout(limit, opened(answer, length)).await {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(reason)) => Err(unavailable(object, &reason)),
             Err(_) => Err(unavailable(
@@ -224,16 +225,27 @@ fn check_head(
     }
 }
 
+/// The body of an answer whose head is in order, as [`receive`] gives it. The head is not kept meanwhile.
+fn opened(
+    answer: GetObjectOutput,
+    length: u64,
+) -> impl Future<Output = Result<Bytes, String>> + Send {
+    receive(answer.body, answer.content_length, length)
+}
+
 /// The body, if it is exactly `length` bytes; otherwise what was wrong with it.
-async fn receive(answer: GetObjectOutput, length: u64) -> Result<Bytes, String> {
-    if let Some(announced) = answer.content_length
+async fn receive(
+    mut body: ByteStream,
+    announced: Option<i64>,
+    length: u64,
+) -> Result<Bytes, String> {
+    if let Some(announced) = announced
         && u64::try_from(announced) != Ok(length)
     {
         return Err(format!(
             "asked for {length} bytes, {announced} were announced"
         ));
     }
-    let mut body = answer.body;
     let length = usize::try_from(length).map_err(|error| error.to_string())?;
     let mut bytes = BytesMut::with_capacity(length);
     loop {
