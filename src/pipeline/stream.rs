@@ -150,7 +150,8 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                 () = pipeline.stopped() => {}
             }
         };
-        tokio::pin!(time_is_up);
+        let refused = sharing.refused();
+        tokio::pin!(time_is_up, refused);
         let mut failure: Option<Failure> = None;
         let slots = pipeline.bounds.requests_in_flight_max;
 
@@ -200,7 +201,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                         Err(error) => note_failure(&mut failure, Some(error.into())),
                     }
                 }
-                () = sharing.refused(), if failure.is_none() => failure = Some(refused_all()),
+                () = &mut refused, if failure.is_none() => failure = Some(refused_all()),
                 () = &mut time_is_up, if failure.is_none() => {
                     failure = Some(Failure::new(FailureKind::OutOfTime, content.to_string()));
                 }
