@@ -69,6 +69,9 @@ pub struct Run {
     pub level: Option<u32>,
     pub in_flight: Option<u32>,
     pub delay_ms: u64,
+    /// Plain bytes of a batch, where they are not those of the default, and the endpoint is of kind `http`.
+    #[serde(default)]
+    pub batch_bytes: Option<u64>,
     /// Before compression and before any change, over all objects.
     pub plain_bytes: u64,
     /// As the objects are stored.

@@ -115,6 +115,7 @@ impl Cases<'_> {
             level: None,
             in_flight: None,
             delay_ms: 0,
+            batch_bytes: None,
             plain_bytes: carried.plain_bytes,
             source_bytes: carried.source_bytes,
             objects: carried.contents.len() as u64,
@@ -147,12 +148,19 @@ impl Cases<'_> {
 
     /// What the size of an object changes.
     fn add_sizes(&mut self, extent: Extent) {
-        for (in_flight, delay_ms) in [(16, 0), (16, 100), (32, 100)] {
+        for (batch_bytes, in_flight, delay_ms) in [
+            (None, 16, 0),
+            (None, 16, 100),
+            (None, 32, 100),
+            (Some(16 << 20), 16, 0),
+            (Some(16 << 20), 16, 100),
+        ] {
             self.add(
                 extent.rounds_long,
                 Design::Brigade,
                 Workload::TwoGigabytes,
                 |run| {
+                    run.batch_bytes = batch_bytes;
                     run.in_flight = Some(in_flight);
                     run.delay_ms = delay_ms;
                 },

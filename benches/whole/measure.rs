@@ -127,10 +127,16 @@ async fn brigade(world: &World, programs: &Programs, run: &Run) -> Taken {
 pub fn function(world: &World, programs: &Programs, run: &Run) -> Function {
     let mut function = Function::new(programs.folder.join("ingest"), FUNCTION_TIMEOUT);
     function.environment = world.aws_environment(run.https);
-    let kind = match run.workload {
-        Workload::VpcText => "http",
-        _ => "logzio",
+    let kind = match (run.workload, run.batch_bytes) {
+        (Workload::VpcText, _) | (_, Some(_)) => "http",
+        (_, None) => "logzio",
     };
+    if let Some(bytes) = run.batch_bytes {
+        // The template's default; with the 128 MB of the others fewer batches would be in flight.
+        function = function
+            .env("BATCH_BYTES_MAX", bytes.to_string())
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256");
+    }
     function
         .env("ENDPOINT_URL", world.endpoint_url(run.https))
         .env("ENDPOINT_KIND", kind)
@@ -147,7 +153,6 @@ pub fn function(world: &World, programs: &Programs, run: &Run) -> Function {
         )
         // The yardsticks add none.
         .env("ADD_TIMESTAMP", "false")
-        .env("AWS_LAMBDA_LOG_LEVEL", "WARN")
 }
 
 async fn yardstick(world: &World, programs: &Programs, run: &Run) -> Taken {

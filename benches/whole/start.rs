@@ -70,6 +70,7 @@ fn run(https: bool) -> Run {
         level: None,
         in_flight: Some(4),
         delay_ms: 0,
+        batch_bytes: None,
         plain_bytes: 0,
         source_bytes: 0,
         objects: 1,
