@@ -98,6 +98,9 @@ const COVERED_BYTES_MAX: u64 = 64 << 20;
 /// A batch holds at most this many records, so that what is noted of each is bounded too: 4 bytes.
 const RECORDS_MAX: usize = 1 << 17;
 
+/// Records that a batch has room for from the start.
+const RECORDS_ORDINARY: usize = 256;
+
 /// How far a back-reference reaches (RFC 1951, section 2).
 const WINDOW_BYTES: u64 = 32 * 1024;
 
@@ -483,7 +486,7 @@ impl Batcher {
     fn open(&mut self) -> &mut Open {
         self.open.get_or_insert_with(|| Open {
             sent: Ranges::new(),
-            offsets: Vec::new(),
+            offsets: Vec::with_capacity(RECORDS_ORDINARY),
             kept: Vec::new(),
             kept_bytes: 0,
             filtered: Ranges::new(),

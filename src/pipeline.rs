@@ -45,8 +45,10 @@ pub const OBJECTS_HELD_MAX: usize = 100;
 
 /// Moves in the ledger under way at once. Each takes a connection, whose TLS handshake costs more than
 /// many moves do; and at 10 ms a move so many settle 1,600 objects a second, which is more than one
-/// function carries.
+/// function carries. A function that reads fewer objects at once has no CPU for more either.
 const LEDGER_MOVES_MAX: usize = 16;
+/// So that one write that hangs does not keep all others waiting.
+const LEDGER_MOVES_MIN: usize = 4;
 
 /// How often an entry is put into quarantine before the item goes back to the queue: as often as a part is
 /// asked for.
@@ -191,16 +193,17 @@ where
     C: Clock + 'static,
 {
     pub fn new(ports: Ports<S, K, L, Q, C>, bounds: Bounds) -> Arc<Self> {
+        let reading =
+            reading::Turns::new(bounds.objects_in_flight_max, bounds.small_objects_per_turn);
+        let moves = reading.small_objects_max();
+        let moves = moves.clamp(LEDGER_MOVES_MIN, LEDGER_MOVES_MAX);
         Arc::new(Self {
-            reading: reading::Turns::new(
-                bounds.objects_in_flight_max,
-                bounds.small_objects_per_turn,
-            ),
+            reading,
             bodies: Arc::new(Semaphore::new(bounds.body_bytes_in_flight_max as usize)),
             requests: Semaphore::new(bounds.requests_in_flight_max),
             cutting: Semaphore::new(1),
             keeping: Semaphore::new(1),
-            moves: Semaphore::new(LEDGER_MOVES_MAX),
+            moves: Semaphore::new(moves),
             workspaces: Workspaces::default(),
             stopping: watch::Sender::new(false),
             rules: RulesInForce::default(),

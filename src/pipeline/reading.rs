@@ -24,6 +24,7 @@ const SMALL_OBJECTS_MAX: usize = 32;
 /// All turns there are.
 pub(super) struct Turns {
     permits: Arc<Semaphore>,
+    all: u32,
     whole: u32,
     part: u32,
 }
@@ -37,9 +38,15 @@ impl Turns {
         let permits = |count| u32::try_from(count).unwrap_or(u32::MAX);
         Self {
             permits: Arc::new(Semaphore::new(all)),
+            all: permits(all),
             whole: permits(whole),
             part: permits(part),
         }
+    }
+
+    /// How many small objects are read at once.
+    pub(super) fn small_objects_max(&self) -> usize {
+        (self.all / self.part) as usize
     }
 
     /// Waits for a turn for an object of that size, or of any.
