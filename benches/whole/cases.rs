@@ -18,6 +18,8 @@ pub struct Extent {
     pub rounds: usize,
     /// Rounds of what takes long: all levels, and the largest objects.
     pub rounds_long: usize,
+    /// Rounds of what takes hundredths of a second, and so varies more: small objects.
+    pub rounds_short: usize,
     pub is_quick: bool,
     pub has_python: bool,
 }
@@ -71,15 +73,20 @@ pub fn all(world: &World, extent: Extent) -> Vec<Case> {
         },
     );
     for https in [false, true] {
-        cases.add(extent.rounds, Design::Brigade, Workload::Small, |run| {
-            run.in_flight = Some(4);
-            run.https = https;
-        });
-        cases.add(extent.rounds, Design::Calls, Workload::Small, |run| {
+        cases.add(
+            extent.rounds_short,
+            Design::Brigade,
+            Workload::Small,
+            |run| {
+                run.in_flight = Some(4);
+                run.https = https;
+            },
+        );
+        cases.add(extent.rounds_short, Design::Calls, Workload::Small, |run| {
             run.https = https
         });
     }
-    cases.add(extent.rounds, Design::Plain, Workload::Small, |run| {
+    cases.add(extent.rounds_short, Design::Plain, Workload::Small, |run| {
         run.level = Some(LEVEL)
     });
     if extent.has_python {

@@ -126,6 +126,11 @@ async fn measured(options: &Options, world: &World, programs: &Programs) -> Figu
     let extent = cases::Extent {
         rounds: options.rounds,
         rounds_long: options.rounds.min(3),
+        rounds_short: if options.is_quick {
+            1
+        } else {
+            options.rounds * 4
+        },
         is_quick: options.is_quick,
         has_python: programs.python.is_some(),
     };
