@@ -31,6 +31,7 @@ fmt: ## Format the code
 lint: ## Check format and lints, and that the core builds without AWS
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets --features local,yardsticks -- -D warnings
+	$(CARGO) clippy --locked --test torture --features local -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 
 invoke: ## Run the function's binary on a sample event: make invoke EVENT=name (a file of events/)

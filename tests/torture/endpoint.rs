@@ -28,13 +28,17 @@ pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(4);
 /// An answer that takes longer may reach nobody: less than the time-out, for the request was on its way
 /// before it was seen here.
 const LATE: Duration = Duration::from_millis(2_500);
+/// A process that goes away within so long after it is killed does so because of that. One that did before had given
+/// up to wait, which is no interruption.
+const KILLED_WITHIN: Duration = Duration::from_millis(500);
 
 /// What was taken, and what it was answered.
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
     /// How often each record of an object was taken.
     pub times: BTreeMap<u32, Vec<u32>>,
-    /// Records of an object that were taken and whose answer was lost, or waited for by nobody, each time.
+    /// Records of an object that were taken and whose answer was lost, or waited for by nobody, each time; but for
+    /// those of a process that was killed meanwhile.
     pub unheard: BTreeMap<u32, u64>,
     /// Lines that no object holds.
     pub strangers: u64,
@@ -48,8 +52,9 @@ impl Taken {
         count("lost") + count("late")
     }
 
-    fn keep(&mut self, plain: &[u8], fate: &'static str) {
-        let is_unheard = matches!(fate, "lost" | "late");
+    /// How many records of each object are in what was taken.
+    fn keep(&mut self, plain: &[u8]) -> BTreeMap<u32, u64> {
+        let mut records = BTreeMap::new();
         for line in judged(plain, LINE_BYTES_MAX, Scrutiny::Parse).good {
             let Some((object, index)) = identity(line) else {
                 self.strangers += 1;
@@ -61,11 +66,23 @@ impl Taken {
                 times.resize(index + 1, 0);
             }
             times[index] += 1;
-            if is_unheard {
-                *self.unheard.entry(object).or_default() += 1;
-            }
+            *records.entry(object).or_default() += 1;
+        }
+        records
+    }
+
+    fn note_unheard(&mut self, records: &BTreeMap<u32, u64>) {
+        for (object, count) in records {
+            *self.unheard.entry(*object).or_default() += count;
         }
     }
+}
+
+/// Records that were taken of a process that was gone before it had its answer.
+struct Abandoned {
+    process: String,
+    at: Instant,
+    records: BTreeMap<u32, u64>,
 }
 
 /// What becomes of a request.
@@ -93,6 +110,9 @@ struct Shared {
     dice: Mutex<Dice>,
     is_calm: AtomicBool,
     taken: Mutex<Taken>,
+    abandoned: Mutex<Vec<Abandoned>>,
+    /// When each process was killed.
+    kills: Mutex<BTreeMap<String, Vec<Instant>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +136,8 @@ impl Endpoint {
             dice: Mutex::new(dice),
             is_calm: AtomicBool::new(false),
             taken: Mutex::default(),
+            abandoned: Mutex::default(),
+            kills: Mutex::default(),
         });
         let answering = Arc::clone(&shared);
         let serving = loopback.serve(move |request| {
@@ -135,8 +157,37 @@ impl Endpoint {
         self.shared.is_calm.store(true, Ordering::Relaxed);
     }
 
+    /// The endpoint, as that process knows it.
+    pub fn url_of(&self, process: &str) -> Url {
+        self.url.join(process).expect("a name")
+    }
+
+    /// That process is killed now.
+    pub fn note_kill(&self, process: &str) {
+        let mut kills = self.shared.kills.lock().expect("whole");
+        kills
+            .entry(process.to_owned())
+            .or_default()
+            .push(Instant::now());
+    }
+
     pub fn taken(&self) -> Taken {
-        self.shared.taken.lock().expect("whole").clone()
+        let mut taken = self.shared.taken.lock().expect("whole").clone();
+        let kills = self.shared.kills.lock().expect("whole");
+        for abandoned in self.shared.abandoned.lock().expect("whole").iter() {
+            let was_killed = kills.get(&abandoned.process).is_some_and(|times| {
+                times
+                    .iter()
+                    .any(|killed| (*killed..=*killed + KILLED_WITHIN).contains(&abandoned.at))
+            });
+            if was_killed {
+                *taken.answers.entry("killed").or_default() += 1;
+            } else {
+                *taken.answers.entry("late").or_default() += 1;
+                taken.note_unheard(&abandoned.records);
+            }
+        }
+        taken
     }
 }
 
@@ -147,12 +198,12 @@ impl Shared {
             return Fate::Passed;
         }
         match dice.between(1, 100) {
-            ..=62 => Fate::Slow(dice.moment(6)),
-            ..=74 => Fate::Slow(dice.millis(50, 1_200)),
-            ..=82 => Fate::Refused(503),
-            ..=84 => Fate::Refused(429),
-            ..=88 => Fate::Reset,
-            ..=97 => Fate::Lost,
+            0..=62 => Fate::Slow(dice.moment(6)),
+            63..=74 => Fate::Slow(dice.millis(50, 1_200)),
+            75..=82 => Fate::Refused(503),
+            83..=84 => Fate::Refused(429),
+            85..=88 => Fate::Reset,
+            89..=97 => Fate::Lost,
             _ => Fate::Slow(DELIVERY_TIMEOUT + Duration::from_millis(500)),
         }
     }
@@ -189,53 +240,78 @@ impl Shared {
         body: Bytes,
         fate: Fate,
         arrived: Instant,
-        asked: oneshot::Sender<Answer>,
+        mut asked: oneshot::Sender<Answer>,
     ) {
-        let answer = self.judge(&head, &body, fate, arrived, &asked).await;
+        let judging = self.judge(&head, &body, fate);
+        tokio::pin!(judging);
+        let (judged, gone) = tokio::select! {
+            judged = &mut judging => (judged, None),
+            () = asked.closed() => {
+                let at = Instant::now();
+                (judging.await, Some(at))
+            }
+        };
+        let answer = judged.map(|(answer, plain)| {
+            let records = plain.map(|plain| self.taken.lock().expect("whole").keep(&plain));
+            let records = records.unwrap_or_default();
+            match (gone, fate) {
+                (Some(at), _) => {
+                    let process = head.uri.path().trim_matches('/').to_owned();
+                    let abandoned = Abandoned {
+                        process,
+                        at,
+                        records,
+                    };
+                    self.abandoned.lock().expect("whole").push(abandoned);
+                }
+                (None, Fate::Lost) => self.note_unheard("lost", &records),
+                (None, _) if arrived.elapsed() >= LATE => self.note_unheard("late", &records),
+                (None, _) => self.count("heard"),
+            }
+            answer
+        });
+        let answer = answer.and_then(|answer| match fate {
+            Fate::Lost => Err(NoAnswer),
+            _ => Ok(answer),
+        });
         // Whoever asked may be gone.
         let _ = asked.send(answer);
     }
 
+    /// The listener's answer, and the plain bytes if they were taken.
     async fn judge(
         &self,
         head: &http::request::Parts,
         body: &Bytes,
         fate: Fate,
-        arrived: Instant,
-        asked: &oneshot::Sender<Answer>,
-    ) -> Answer {
+    ) -> Result<(Response<Full<Bytes>>, Option<Bytes>), NoAnswer> {
         if let Fate::Slow(time) = fate {
             tokio::time::sleep(time).await;
         }
-        let target = head
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
-        let url = self.listener.join(target).map_err(|_| NoAnswer)?;
+        let mut url = self.listener.clone();
+        url.set_query(head.uri.query());
         let mut headers = head.headers.clone();
         headers.remove(http::header::HOST);
         let posted = self.client.post(url).headers(headers).body(body.clone());
         let answer = posted.send().await.map_err(|_| NoAnswer)?;
         let status = answer.status();
         let text = answer.bytes().await.map_err(|_| NoAnswer)?;
-        let is_taken = status == 200 || status == 400;
-        let fate = match fate {
-            Fate::Lost => "lost",
-            _ if arrived.elapsed() >= LATE || asked.is_closed() => "late",
-            _ => "heard",
-        };
-        if is_taken {
+        let plain = if status == 200 || status == 400 {
             let encoding = head.headers.get(http::header::CONTENT_ENCODING);
             let encoding = encoding.and_then(|value| value.to_str().ok());
-            let plain = decoded(body, encoding, BODY_BYTES_MAX).map_err(|_| NoAnswer)?;
-            self.taken.lock().expect("whole").keep(&plain, fate);
-        }
-        self.count(fate);
-        if fate == "lost" {
-            return Err(NoAnswer);
-        }
+            Some(decoded(body, encoding, BODY_BYTES_MAX).map_err(|_| NoAnswer)?)
+        } else {
+            None
+        };
         let response = Response::builder().status(status);
-        response.body(Full::new(text)).map_err(|_| NoAnswer)
+        let response = response.body(Full::new(text)).map_err(|_| NoAnswer)?;
+        Ok((response, plain))
+    }
+
+    fn note_unheard(&self, answer: &'static str, records: &BTreeMap<u32, u64>) {
+        let mut taken = self.taken.lock().expect("whole");
+        taken.note_unheard(records);
+        *taken.answers.entry(answer).or_default() += 1;
     }
 
     fn count(&self, answer: &'static str) {

@@ -66,6 +66,12 @@ struct World {
     kill_until: Instant,
 }
 
+/// A process of a function, and as what the endpoint knows it.
+struct Process {
+    name: String,
+    function: LambdaProcess,
+}
+
 impl World {
     async fn new(round: &Round, aws: &Url) -> Self {
         let client = sdk::http_client();
@@ -113,6 +119,16 @@ impl World {
         }
     }
 
+    /// A process of a function, which the endpoint knows by that name.
+    fn process(&self, binary: &str, number: u64, name: String) -> Process {
+        let url = self.endpoint.url_of(&name);
+        let function = self.function(binary, number).env("ENDPOINT_URL", url);
+        Process {
+            name,
+            function: LambdaProcess::new(function),
+        }
+    }
+
     fn function(&self, binary: &str, number: u64) -> Function {
         let ms = |time: Duration| time.as_millis().to_string();
         Function::new(binary, Duration::from_secs(15))
@@ -121,7 +137,6 @@ impl World {
             .env("QUEUE_URL", &self.queue)
             .env("DEAD_LETTER_QUEUE_URL", &self.dead_letters)
             .env("QUARANTINE_URL", format!("s3://quarantine-{number}/kept"))
-            .env("ENDPOINT_URL", self.endpoint.url.as_str())
             .env("ENDPOINT_TOKEN", TOKEN)
             .env("WATCH", format!("s3://{}/logs/", self.bucket))
             .env("BATCH_BYTES_MAX", BATCH_BYTES_MAX.to_string())
@@ -188,7 +203,7 @@ impl World {
     }
 
     /// Receives messages and invokes ingest with them, as Lambda does, until the round is over.
-    async fn work(&self, ingest: &LambdaProcess, mut dice: Dice) {
+    async fn work(&self, ingest: &Process, mut dice: Dice) {
         while !self.is_over.load(Ordering::Relaxed) {
             let received = self
                 .sqs
@@ -249,17 +264,18 @@ impl World {
     /// Invokes, and kills the process after that time if it still works then. No answer if it was killed.
     async fn invoke(
         &self,
-        function: &LambdaProcess,
+        process: &Process,
         payload: &[u8],
         kill_after: Option<Duration>,
         killed: &AtomicU64,
     ) -> Option<Value> {
-        let invoked = function.invoke(payload);
+        let invoked = process.function.invoke(payload);
         tokio::pin!(invoked);
         let answer = tokio::select! {
             answer = &mut invoked => answer,
             () = sleep(kill_after.unwrap_or_default()), if kill_after.is_some() && self.is_killing() => {
-                function.kill();
+                self.endpoint.note_kill(&process.name);
+                process.function.kill();
                 invoked.await
             }
         };
@@ -295,7 +311,7 @@ impl World {
     }
 
     /// Runs reconcile again and again until the round is over.
-    async fn reconcile(&self, reconcile: &LambdaProcess, mut dice: Dice) {
+    async fn reconcile(&self, reconcile: &Process, mut dice: Dice) {
         while !self.is_over.load(Ordering::Relaxed) {
             sleep(dice.millis(500, 2_000)).await;
             let payload = br#"{"reconcile":{}}"#;
@@ -439,12 +455,17 @@ pub async fn round(round: &Round, tally: &mut Tally) -> Vec<String> {
         }
     };
     let world = World::new(round, &aws).await;
-    let ingest = world.function(env!("CARGO_BIN_EXE_ingest"), round.number);
-    let ingest: Vec<LambdaProcess> = (0..WORKERS)
-        .map(|_| LambdaProcess::new(ingest.clone()))
+    let ingest: Vec<Process> = (0..WORKERS)
+        .map(|n| {
+            world.process(
+                env!("CARGO_BIN_EXE_ingest"),
+                round.number,
+                format!("worker-{n}"),
+            )
+        })
         .collect();
-    let reconcile = world.function(env!("CARGO_BIN_EXE_reconcile"), round.number);
-    let reconcile = LambdaProcess::new(reconcile);
+    let reconcile = env!("CARGO_BIN_EXE_reconcile");
+    let reconcile = world.process(reconcile, round.number, "reconcile".to_owned());
     let dice = |name: &str| Dice::new(round.seed, name);
     let workers = ingest.iter().enumerate();
     let workers = workers.map(|(n, ingest)| world.work(ingest, dice(&format!("worker {n}"))));
@@ -460,7 +481,7 @@ pub async fn round(round: &Round, tally: &mut Tally) -> Vec<String> {
     let logs: Vec<String> = ingest
         .iter()
         .chain([&reconcile])
-        .map(LambdaProcess::logs)
+        .map(|process| process.function.logs())
         .collect();
     let mut interruptions = world.kills.lock().expect("whole").clone();
     for (message, times) in [
@@ -479,9 +500,10 @@ pub async fn round(round: &Round, tally: &mut Tally) -> Vec<String> {
     let (times, requests) = world.front.away();
     tally.went_away += times;
     tally.requests_while_away += requests;
+    let rows = world.rows().await;
     let evidence = Evidence {
         objects: &world.objects.lock().expect("whole"),
-        rows: &world.rows().await,
+        rows: &rows,
         taken: &world.endpoint.taken(),
         listener: &world.endpoint.listener.counts(),
         interruptions: &interruptions,

@@ -30,8 +30,8 @@ pub struct Object {
 impl Object {
     pub fn make(number: u32, dice: &mut Dice) -> Self {
         let records = match dice.between(1, 100) {
-            ..=60 => dice.between(5, 80),
-            ..=95 => dice.between(800, 2_500),
+            0..=60 => dice.between(5, 80),
+            61..=95 => dice.between(800, 2_500),
             _ => dice.between(5_000, 8_000),
         } as u32;
         let malformed = dice
@@ -46,8 +46,8 @@ impl Object {
             plain.push(b'\n');
         }
         let (ending, bytes) = match dice.between(1, 10) {
-            ..=3 => ("log", plain),
-            ..=7 => ("log.gz", gzip(&plain)),
+            0..=3 => ("log", plain),
+            4..=7 => ("log.gz", gzip(&plain)),
             _ => {
                 let (first, second) = plain.split_at(plain.len() / 3);
                 ("log.gz", [gzip(first), gzip(second)].concat())

@@ -100,6 +100,7 @@ impl Tally {
             ("answers lost", self.answers_lost),
             ("  connection dropped", answers("lost")),
             ("  later than anyone waits", answers("late")),
+            ("answers to processes killed by then", answers("killed")),
             ("objects, each settled once", self.objects),
             ("  found by reconcile, times", self.found_by_reconcile),
             ("  whose holder was killed", self.objects_interrupted),
@@ -110,7 +111,7 @@ impl Tally {
             ("  their bound", self.bound),
             ("  of it by lost answers", self.records_unheard),
         ] {
-            let _ = writeln!(table, "{what:<34} {number:>9}");
+            let _ = writeln!(table, "{what:<35} {number:>9}");
         }
         table
     }

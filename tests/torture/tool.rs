@@ -58,7 +58,7 @@ impl World {
         };
         Command::new(env!("CARGO_BIN_EXE_brigade"))
             .args(["sync", &format!("s3://{BUCKET}/logs/"), "--json"])
-            .args(["--to", self.endpoint.url.as_str()])
+            .args(["--to", self.endpoint.url_of(&number.to_string()).as_str()])
             .args(["--endpoint-url", self.s3.endpoint().as_str()])
             .args(["--requests-in-flight", &REQUESTS_IN_FLIGHT_MAX.to_string()])
             .args(arguments)
@@ -104,6 +104,7 @@ impl World {
             // It needs some time to begin at all.
             sleep(Duration::from_millis(150) + dice.moment(12)).await;
             if dice.happens(80) {
+                self.endpoint.note_kill(&number.to_string());
                 child.kill().await.expect("killed");
                 tally.sync_killed += 1;
                 for object in claimed_by(&self.folder.path().join(LEDGER), id) {
