@@ -78,13 +78,27 @@ impl DynamoLedger {
         Self { client, table }
     }
 
-    /// Updates the row on a condition, and gives it back whole.
+    /// Updates the row on a condition.
     async fn update(
         &self,
         content: &ContentId,
         update: &str,
         condition: &str,
         operands: Vec<Value>,
+    ) -> Written<()> {
+        let returned = ReturnValue::None;
+        let updated = self.update_returning(content, update, condition, operands, returned);
+        Ok(updated.await?.map(drop))
+    }
+
+    /// Updates the row on a condition, and gives back what is asked for of it.
+    async fn update_returning(
+        &self,
+        content: &ContentId,
+        update: &str,
+        condition: &str,
+        operands: Vec<Value>,
+        returned: ReturnValue,
     ) -> Written<Item> {
         let sent = self
             .client
@@ -95,7 +109,7 @@ impl DynamoLedger {
             .condition_expression(condition)
             .set_expression_attribute_names(names(&[update, condition]))
             .set_expression_attribute_values(values(operands))
-            .return_values(ReturnValue::AllNew)
+            .return_values(returned)
             .return_values_on_condition_check_failure(OnFailure::AllOld)
             .send()
             .boxed()
@@ -242,7 +256,9 @@ impl Ledger for DynamoLedger {
             ("one", number(1)),
             ("nearly_stuck", number(STUCK_ATTEMPTS - 1)),
         ]);
-        match self.update(content, CLAIM, CLAIMABLE, operands).await? {
+        let row = ReturnValue::AllNew;
+        let claimed = self.update_returning(content, CLAIM, CLAIMABLE, operands, row);
+        match claimed.await? {
             // The row as it was just written answers the claim as it would a repetition.
             Ok(claimed) => decide(Some(&item::row(&claimed, content)?)).map(|claim| claim.answer),
             Err(failed) => self.or_decide(content, Err(failed), decide).await,
@@ -260,7 +276,7 @@ impl Ledger for DynamoLedger {
         let written = self
             .update(&lease.content, RENEW, HELD, operands)
             .await?
-            .map(|_| extended(lease, now, duration));
+            .map(|()| extended(lease, now, duration));
         self.or_decide(&lease.content, written, |row| {
             row::renew(row, lease, now, duration)
         })
@@ -285,7 +301,7 @@ impl Ledger for DynamoLedger {
         let written = self
             .update(&lease.content, CHECKPOINT, HELD_AND_BEHIND, operands)
             .await?
-            .map(|_| extended(lease, now, duration));
+            .map(|()| extended(lease, now, duration));
         self.or_decide(&lease.content, written, |row| {
             row::checkpoint(row, lease, checkpoint, now, duration)
         })
@@ -387,7 +403,7 @@ impl Ledger for DynamoLedger {
             ("zero", number(0)),
         ]);
         let written = self.update(content, QUEUE, NOT_LIVE, operands).await?;
-        self.or_decide(content, written.map(|_| true), |row| {
+        self.or_decide(content, written.map(|()| true), |row| {
             Ok(row::queue(row, now, until))
         })
         .await
