@@ -408,6 +408,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
             } else {
                 failure
             };
+        // What is rare is boxed, so that no object that waits takes room for it.
         match failure.verdict() {
             Verdict::Quarantine => {
                 self.quarantine(object, &stream, failure, deadline)

@@ -165,6 +165,7 @@ impl DynamoLedger {
     ) -> Result<T, LedgerError> {
         match written {
             Ok(answer) => Ok(answer),
+            // Boxed, so that the ordinary move takes no room for what is rare.
             Err(failed) => self.decide(content, failed, decide).boxed().await,
         }
     }

@@ -67,6 +67,7 @@ pub(super) async fn carry<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock>
         seat,
     } = parcel;
     let mut carried = Carried::default();
+    // What is rare is boxed, so that no batch that waits takes room for it.
     if !batch.kept.is_empty() {
         let beside = keep_beside(pipeline, content, &batch, &mut carried);
         if let Err(failure) = pipeline.keep_in_time(deadline, beside).boxed().await {
