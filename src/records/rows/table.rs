@@ -205,20 +205,29 @@ impl<'a> Value<'a> {
 
     /// Adds its text as the inside of a JSON string. True if something of it is not UTF-8.
     fn write(&self, quoting: Quoting, is_clean: bool, out: &mut Vec<u8>) -> bool {
-        let mut is_lossy = false;
-        if !self.quoted.is_empty() {
-            unquote(self.quoted, quoting, |piece| {
-                is_lossy |= push_text(piece, false, out);
-            });
+        if self.quoted.is_empty() {
+            return push_text(self.rest, is_clean, out);
         }
-        is_lossy | push_text(self.rest, is_clean, out)
+        if !self.rest.is_empty() {
+            // A character may have bytes on both sides of the closing quote.
+            return push_text(&self.bytes(quoting), false, out);
+        }
+        let mut is_lossy = false;
+        unquote(self.quoted, quoting, |piece| {
+            is_lossy |= push_text(piece, false, out);
+        });
+        is_lossy
     }
 
     fn text(&self, quoting: Quoting) -> String {
+        String::from_utf8_lossy(&self.bytes(quoting)).into_owned()
+    }
+
+    fn bytes(&self, quoting: Quoting) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.quoted.len() + self.rest.len());
         unquote(self.quoted, quoting, |piece| bytes.extend_from_slice(piece));
         bytes.extend_from_slice(self.rest);
-        String::from_utf8_lossy(&bytes).into_owned()
+        bytes
     }
 }
 

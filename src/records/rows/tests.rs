@@ -287,6 +287,19 @@ fn r5_quoted_commas_and_newlines_stay_in_their_values() {
 }
 
 #[test]
+fn r5_a_character_on_both_sides_of_a_closing_quote_is_one() {
+    let (records, _) = split(
+        RowSplitter::new(format(Dialect::CSV, names(&["a"])), MAX),
+        b"\"\xc2\"\x80",
+        &[usize::MAX],
+    )
+    .unwrap();
+    let (.., rendered) = &records[0];
+    let expected = ("{\"a\":\"\u{80}\"}".to_owned().into_bytes(), false);
+    assert_eq!(rendered.as_ref(), Some(&expected));
+}
+
+#[test]
 fn r5_a_header_alone_gives_no_record() {
     for plain in ["a,b", "a,b\n", "a,b\r\n\r\n", "\u{feff}\"a\nb\"\n", ""] {
         let header = format(Dialect::CSV, Header::FirstLine);
