@@ -328,14 +328,38 @@ proptest! {
             Some(bit) => damaged[at] ^= 1 << bit,
             None => damaged.truncate(at),
         }
+        let before = &plain[..point.plain_offset as usize];
         let (rest, end) = decode_from(point, &damaged, 777);
         if end.is_ok() {
-            // A header may lie, padding may be missing, and the first bits may be those of the block before.
-            prop_assert!(rest == plain[point.plain_offset as usize..]);
+            // A header may lie, padding may be missing, and the first bits may be those of the block
+            // before. An object that was cut off where a member ends is whole, and has fewer bytes.
+            prop_assert!(plain[before.len()..].starts_with(&rest));
+            prop_assert!(before.len() + rest.len() == plain.len() || flip.is_none());
         }
-        let (_, whole_end) = decode(&damaged, 777, 512);
-        if whole_end.is_err() && start < at {
-            prop_assert!(end.is_err(), "{:?} from the start", whole_end);
+        if start < at {
+            let (whole, whole_end) = decode(&damaged, 777, 512);
+            prop_assert_eq!(end.is_ok(), whole_end.is_ok(), "{:?} from the start", whole_end);
+            prop_assert!(end.is_err() || whole == [before, &rest].concat());
+        }
+    }
+
+    #[test]
+    fn cut_off_where_a_member_ends_an_object_is_whole_from_any_place(
+        members in proptest::collection::vec("[a-h]{1,40}", 2..4),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        let kept = 1 + cut.index(members.len() - 1);
+        let input = |plains: &[String]| -> Vec<u8> {
+            plains.iter().flat_map(|plain| member(plain.as_bytes(), 6)).collect()
+        };
+        let (_, points) = places(&input(&members), 1_000);
+        let cut_off = input(&members[..kept]);
+        let plain = members[..kept].concat().into_bytes();
+        prop_assert!(points.iter().any(|point| point.input_offset == cut_off.len() as u64));
+        for point in points.iter().filter(|point| point.input_offset <= cut_off.len() as u64) {
+            let (rest, end) = decode_from(point, &cut_off, 777);
+            prop_assert_eq!(end, Ok(()));
+            prop_assert!(rest == plain[point.plain_offset as usize..], "{:?}", point);
         }
     }
 }
