@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bucket_brigade::pipeline::OBJECTS_HELD_MAX;
 use bucket_brigade::telemetry::{Metric, Metrics};
+use serde_json::Value;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
@@ -104,4 +105,89 @@ fn every_alarm_watches_a_metric_that_is_published() {
         }
     }
     assert_eq!(alarms, 5);
+}
+
+/// The dashboard as CloudWatch gets it, every name in `${}` standing for `1`.
+fn dashboard(alarms_of_rules: &str) -> Value {
+    let (_, body) = TEMPLATE
+        .split_once("DashboardBody: !Sub\n        - |\n")
+        .expect("a dashboard");
+    let (body, _) = body.split_once("\n        - ").expect("its end");
+    let body = ["RulesBroken", "ObjectsUnmatched"]
+        .iter()
+        .fold(body.to_owned(), |body, alarm| {
+            body.replace(&format!("${{{alarm}}}"), alarms_of_rules)
+        });
+    let mut pieces = body.split("${");
+    let mut json = pieces.next().expect("a start").to_owned();
+    for piece in pieces {
+        let (_, after) = piece.split_once('}').expect("the end of a name");
+        json.push('1');
+        json.push_str(after);
+    }
+    serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"))
+}
+
+/// Namespace and name of each metric of a widget; `.` and `...` stand for what stood before.
+fn metrics(widget: &Value) -> Vec<(String, String)> {
+    let mut metrics: Vec<(String, String)> = Vec::new();
+    for metric in widget["properties"]["metrics"].as_array().unwrap() {
+        let text = |index: usize| metric[index].as_str().unwrap_or("...").to_owned();
+        let (namespace, name) = (text(0), text(1));
+        let before = metrics.last().cloned().unwrap_or_default();
+        metrics.push(match (namespace.as_str(), name.as_str()) {
+            ("...", _) => before,
+            (".", _) => (before.0, name),
+            _ => (namespace, name),
+        });
+    }
+    metrics
+}
+
+#[test]
+fn the_dashboard_shows_every_metric_that_is_published_and_no_other() {
+    let dashboard = dashboard(r#", "1""#);
+    let mut shown = BTreeSet::new();
+    for widget in dashboard["widgets"].as_array().unwrap() {
+        if widget["type"] == "metric" {
+            shown.extend(metrics(widget));
+        }
+    }
+    shown.retain(|(namespace, _)| !namespace.starts_with("AWS/"));
+    let published = Metric::ALL
+        .iter()
+        .map(|metric| (Metrics::NAMESPACE.to_owned(), metric.name().to_owned()))
+        .collect();
+    assert_eq!(shown, published);
+}
+
+#[test]
+fn the_dashboard_shows_every_alarm() {
+    let alarms = lines()
+        .filter(|line| line.trim() == "Type: AWS::CloudWatch::Alarm")
+        .count();
+    let shown = |alarms_of_rules| {
+        let dashboard = dashboard(alarms_of_rules);
+        dashboard["widgets"][0]["properties"]["alarms"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(shown(r#", "1""#), alarms);
+    assert_eq!(shown(""), alarms - 2);
+}
+
+/// A dashboard is 24 columns wide.
+#[test]
+fn no_widget_of_the_dashboard_covers_another() {
+    let dashboard = dashboard("");
+    let mut covered = BTreeSet::new();
+    for widget in dashboard["widgets"].as_array().unwrap() {
+        let [x, y, width, height] =
+            ["x", "y", "width", "height"].map(|name| widget[name].as_u64().unwrap());
+        assert!(x + width <= 24, "{widget}");
+        for cell in (x..x + width).flat_map(|x| (y..y + height).map(move |y| (x, y))) {
+            assert!(covered.insert(cell), "{widget}");
+        }
+    }
 }
