@@ -8,17 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use crate::evidence::hex;
 use crate::failure::{Failure, FailureKind};
 use crate::object::{Etag, ObjectId};
 use crate::quarantine::Entries;
 use crate::rules::{FILE_BYTES_MAX, Rules};
 use crate::store::{Store, StoreError};
 
-/// The name under which the last good rules are kept in quarantine.
-pub const LAST_GOOD: &str = "rules/last-good.yaml";
+/// The name under which the last good rules of a file are kept in quarantine: each file has its own, so that
+/// stacks which share a quarantine do not take each other's.
+fn last_good(file: &ObjectId) -> String {
+    let hash = Sha256::digest(file.to_string());
+    format!("rules/{}.yaml", hex(&hash[..16]))
+}
 
 /// How long reading or keeping rules may take.
 const IO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -124,7 +130,7 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
                     state.is_broken = false;
                     tracing::info!(place = name, rules = rules.digest(), "rules read");
                     state.rules = Some(rules);
-                    keep(kept, text).await;
+                    keep(kept, object, text).await;
                 }
                 Err(reason) => {
                     state.is_broken = true;
@@ -135,8 +141,9 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
         }
         if state.rules.is_none()
             && let Some((store, quarantine)) = kept
+            && let name = last_good(object)
             && let Ok(Looked::Good(rules, _)) =
-                look(store, &quarantine.object(LAST_GOOD), LAST_GOOD, &mut None).await
+                look(store, &quarantine.object(&name), &name, &mut None).await
         {
             tracing::warn!(rules = rules.digest(), "the last good rules are in force");
             state.rules = Some(rules);
@@ -225,12 +232,12 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Rules, String> {
     })
 }
 
-/// Keeps good rules for whoever starts while the file is broken.
-async fn keep<S, Q: Entries>(kept: Option<&(S, Q)>, text: Bytes) {
+/// Keeps the good rules of `file` for whoever starts while it is broken.
+async fn keep<S, Q: Entries>(kept: Option<&(S, Q)>, file: &ObjectId, text: Bytes) {
     let Some((_, quarantine)) = kept else {
         return;
     };
-    let kept = timeout(IO_TIMEOUT, quarantine.keep(LAST_GOOD, text)).await;
+    let kept = timeout(IO_TIMEOUT, quarantine.keep(&last_good(file), text)).await;
     match kept {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%error, "rules not kept"),

@@ -11,7 +11,7 @@ use crate::support::runtime_api::LambdaProcess;
 
 const RULES_KEY: &str = "settings/rules.yaml";
 const BROKEN: &str = "version: 1\nrules:\n  - name: all\n    match: {glob: '**'}\n    typo: t\n";
-const KEPT: &str = "kept/rules/last-good.yaml";
+const KEPT: &str = "kept/rules/";
 
 /// Rules that give each record this type.
 fn typed(log_type: &str) -> String {
@@ -30,20 +30,24 @@ impl World {
     }
 
     fn put_rules(&self, text: &str) {
-        let put = self
-            .deployment
-            .aws
-            .s3
-            .put(BUCKET, RULES_KEY, text.to_owned());
+        self.put_rules_at(RULES_KEY, text);
+    }
+
+    fn put_rules_at(&self, key: &str, text: &str) {
+        let put = self.deployment.aws.s3.put(BUCKET, key, text.to_owned());
         put.expect("put");
     }
 
     fn process(&self, refresh_ms: &str) -> LambdaProcess {
+        self.process_under(RULES_KEY, refresh_ms)
+    }
+
+    fn process_under(&self, rules_key: &str, refresh_ms: &str) -> LambdaProcess {
         let binary = env!("CARGO_BIN_EXE_ingest");
         let function = self.deployment.function(binary, Duration::from_secs(20));
         LambdaProcess::new(
             function
-                .env("RULES_URL", format!("s3://{BUCKET}/{RULES_KEY}"))
+                .env("RULES_URL", format!("s3://{BUCKET}/{rules_key}"))
                 .env("RULES_REFRESH_MS", refresh_ms),
         )
     }
@@ -64,9 +68,12 @@ impl World {
         counts.types.get(log_type).copied().unwrap_or(0)
     }
 
-    fn kept(&self) -> Option<String> {
-        let kept = self.deployment.aws.s3.get("quarantine", KEPT).ok()?;
-        Some(String::from_utf8_lossy(&kept.bytes).into_owned())
+    fn kept(&self) -> Vec<String> {
+        let kept = self.deployment.aws.s3.list("quarantine", KEPT);
+        let texts = kept.expect("a listing").into_iter();
+        texts
+            .map(|(_, kept)| String::from_utf8_lossy(&kept.bytes).into_owned())
+            .collect()
     }
 }
 
@@ -81,12 +88,12 @@ async fn rules_change_between_two_invocations_and_broken_ones_leave_the_last_goo
     let ingest = world.process("0");
     world.carry(&ingest, "logs/a").await;
     assert_eq!(world.sent_as("one"), 1);
-    assert_eq!(world.kept(), Some(typed("one")));
+    assert_eq!(world.kept(), [typed("one")]);
 
     world.put_rules(&typed("two"));
     world.carry(&ingest, "logs/b").await;
     assert_eq!(world.sent_as("two"), 1);
-    assert_eq!(world.kept(), Some(typed("two")));
+    assert_eq!(world.kept(), [typed("two")]);
     assert_eq!(
         times(&ingest.logs(), "\"RulesBroken\":"),
         0,
@@ -108,11 +115,7 @@ async fn rules_change_between_two_invocations_and_broken_ones_leave_the_last_goo
         errors[0].contains("line 5, column 5") && errors[0].contains("typo"),
         "{errors:?}"
     );
-    assert_eq!(
-        world.kept(),
-        Some(typed("two")),
-        "what is broken is not kept"
-    );
+    assert_eq!(world.kept(), [typed("two")], "what is broken is not kept");
 
     let deleted = world.deployment.aws.s3.delete(BUCKET, RULES_KEY);
     deleted.expect("deleted");
@@ -169,6 +172,24 @@ async fn a_process_that_starts_while_the_file_is_broken_takes_the_last_good_copy
     world.put_rules(&typed("two"));
     world.carry(&fresh, "logs/c").await;
     assert_eq!(world.sent_as("two"), 1);
+}
+
+#[tokio::test]
+async fn the_last_good_copy_of_another_file_in_the_same_quarantine_is_not_taken() {
+    let world = World::new().await;
+    world.put_rules(&typed("one"));
+    world.carry(&world.process("0"), "logs/a").await;
+
+    world.put_rules_at("settings/other.yaml", BROKEN);
+    let other = world.process_under("settings/other.yaml", "0");
+    let content = world.deployment.put("logs/b", b"{\"n\":1}\n".to_vec());
+    let error = other.invoke(&sqs_event(&[item(&content)])).await;
+    assert_eq!(error.expect_err("no rules").kind, "rules_unusable");
+
+    world.put_rules_at("settings/other.yaml", &typed("other"));
+    world.carry(&other, "logs/b").await;
+    assert_eq!((world.sent_as("one"), world.sent_as("other")), (1, 1));
+    assert_eq!(world.kept().len(), 2);
 }
 
 #[tokio::test]
