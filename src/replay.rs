@@ -502,7 +502,7 @@ where
                         }
                         Ok(false) => {}
                         Err(failure) => {
-                            tally.leave(records, "not done");
+                            tally.leave(records, failure.kind.name());
                             visited.stop = Some(failure);
                         }
                     }
@@ -548,8 +548,8 @@ where
                 Ok(false)
             }
             Ingested::Returned { failure, .. } => Err(failure),
-            Ingested::Skipped { .. } | Ingested::Quarantined { .. } => {
-                tally.leave(records, "not done");
+            Ingested::Skipped { failure } | Ingested::Quarantined { failure, .. } => {
+                tally.leave(records, failure.kind.name());
                 Ok(false)
             }
         }
