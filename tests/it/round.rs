@@ -547,7 +547,7 @@ proptest! {
             let items = put_all(&world);
             let mut outcomes = Vec::new();
             for item in &items {
-                outcomes.push(world.ingest(item).await);
+                outcomes.push(world.ingest_within(item, 3_000).await);
             }
             left(&world, &items, &outcomes).await
         });
