@@ -224,3 +224,40 @@ fn s3_endpoint_is_set(config: &SdkConfig) -> bool {
         .service_config()
         .is_some_and(|settings| settings.load_config(key).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_s3::presigning::PresigningConfig;
+
+    use super::*;
+
+    /// Where an object of this bucket is asked for.
+    async fn address(bucket: &str) -> String {
+        let credentials = Credentials::new("id", "secret", None, None, "test");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-west-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        let get = s3_client(&config).get_object().bucket(bucket).key("a b");
+        let hour = PresigningConfig::expires_in(Duration::from_secs(3_600)).expect("an hour");
+        let request = get.presigned(hour).await.expect("an address");
+        let (address, _) = request.uri().split_once('?').expect("a signature");
+        address.to_owned()
+    }
+
+    /// The certificate of S3 holds for one label before `s3.`.
+    #[tokio::test]
+    async fn o8_a_bucket_whose_name_has_dots_stands_in_the_path() {
+        let dotted = address("logs.example.com").await;
+        assert_eq!(
+            dotted,
+            "https://s3.eu-west-1.amazonaws.com/logs.example.com/a%20b"
+        );
+        let plain = address("logs-example").await;
+        assert_eq!(
+            plain,
+            "https://logs-example.s3.eu-west-1.amazonaws.com/a%20b"
+        );
+    }
+}

@@ -48,3 +48,16 @@ impl TokenSource for FixedToken {
         Ok(self.0.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_over_what_holds_a_token_does_not_show_it() {
+        let failed: Result<(), FixedToken> = Err(FixedToken(Token::new("hidden")));
+        let panic = std::panic::catch_unwind(|| failed.unwrap()).expect_err("a panic");
+        let message = panic.downcast_ref::<String>().expect("a text");
+        assert!(message.ends_with("FixedToken([secret])"), "{message}");
+    }
+}
