@@ -114,6 +114,8 @@ pub struct ReconcileConfig {
     pub config: Config,
     pub ledger_table: String,
     pub queue_url: String,
+    /// Where ingest keeps the last good rules.
+    pub quarantine: Option<S3Place>,
 }
 
 /// As whom the source buckets are listed and read.
@@ -331,14 +333,14 @@ impl ReconcileConfig {
         let ledger_table = reader.required(&vars::LEDGER_TABLE, TABLE, table);
         let queue_url = reader.required(&vars::QUEUE_URL, WEB_URL, queue_url);
         let watch = reader.required(&vars::WATCH, WATCHED, watched_prefixes);
-        // It keeps nothing itself, but what it lists must not be what ingest puts away.
+        // What it lists must not be what ingest puts away.
         let quarantine = quarantine_place(reader);
         watch?;
-        quarantine?;
         Ok(Self {
             config: config?,
             ledger_table: ledger_table?,
             queue_url: queue_url?,
+            quarantine: quarantine?,
         })
     }
 }

@@ -24,7 +24,7 @@ use crate::pipeline::{Bounds, Deadline};
 use crate::plan::{KnownRoutes, PlanDefaults, SourceTimes};
 use crate::quarantine::Entries;
 use crate::quarantine::s3::S3Quarantine;
-use crate::rulebook::{Rulebook, RulesPlace};
+use crate::rulebook::{Kept, Rulebook, RulesPlace};
 use crate::rules::RulesInForce;
 use crate::sink::endpoint::shape_for;
 use crate::store::Store;
@@ -100,12 +100,12 @@ pub async fn aws(config: &Config, tls: &ClientConfig) -> Result<Aws, StartError>
     Aws::load(settings, tls).await.map_err(StartError::because)
 }
 
-/// Where a function's rules come from: looked at with its own credentials, and kept in `quarantine` while they are
-/// good, if it has one.
+/// Where a function's rules come from: looked at with its own credentials, and while they are broken read from
+/// `kept`.
 pub fn rulebook(
     config: &Config,
     aws: &Aws,
-    quarantine: Option<S3Quarantine>,
+    kept: Option<Kept<S3Store, S3Quarantine>>,
 ) -> Result<Rulebook<S3Store, S3Quarantine>, StartError> {
     let place = match &config.rules {
         RulesSetting::None => RulesPlace::Given(Arc::default()),
@@ -114,7 +114,7 @@ pub fn rulebook(
             store: S3Store::new(aws.s3()),
             object: object.clone(),
             again: config.rules_refresh,
-            kept: quarantine.map(|quarantine| (S3Store::new(aws.s3()), quarantine)),
+            kept,
         },
         RulesSetting::File(path) => {
             return Err(StartError(format!(

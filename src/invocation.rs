@@ -342,6 +342,13 @@ where
                     body_bytes = account.body_bytes,
                     "settled"
                 );
+                if account.records_quarantined > 0 {
+                    tracing::warn!(
+                        %object,
+                        records_quarantined = account.records_quarantined,
+                        "records quarantined"
+                    );
+                }
             }
             Ingested::Skipped { failure } => {
                 self.metrics.add(Metric::ObjectsSkipped, 1);

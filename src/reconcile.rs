@@ -148,7 +148,12 @@ impl<S: Store, L: Ledger, W: WorkQueue, C: Clock> Reconciler<S, L, W, C> {
                 }
                 Err(failure) => {
                     let kind = failure.kind.name();
-                    tracing::error!(prefix = %prefix, failure = kind, detail = failure.detail);
+                    tracing::error!(
+                        prefix = %prefix,
+                        failure = kind,
+                        detail = failure.detail,
+                        "not reconciled"
+                    );
                     if failure.verdict() == Verdict::Fatal {
                         metrics.add(Metric::FatalErrors, 1);
                     }

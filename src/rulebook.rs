@@ -38,9 +38,17 @@ pub enum RulesPlace<S, Q> {
         store: S,
         object: ObjectId,
         again: Duration,
-        /// Where the last good ones are kept, and read from if there are no others.
-        kept: Option<(S, Q)>,
+        /// Where the last good ones are read from if there are no others.
+        kept: Option<Kept<S, Q>>,
     },
+}
+
+/// Where the last good rules are kept.
+pub struct Kept<S, Q> {
+    pub store: S,
+    pub quarantine: Q,
+    /// Whether good ones are written there too.
+    pub is_written: bool,
 }
 
 /// The rules of a process.
@@ -140,10 +148,15 @@ impl<S: Store, Q: Entries> Rulebook<S, Q> {
             state.looked_at = Some(Instant::now());
         }
         if state.rules.is_none()
-            && let Some((store, quarantine)) = kept
+            && let Some(kept) = kept
             && let name = last_good(object)
-            && let Ok(Looked::Good(rules, _)) =
-                look(store, &quarantine.object(&name), &name, &mut None).await
+            && let Ok(Looked::Good(rules, _)) = look(
+                &kept.store,
+                &kept.quarantine.object(&name),
+                &name,
+                &mut None,
+            )
+            .await
         {
             tracing::warn!(rules = rules.digest(), "the last good rules are in force");
             state.rules = Some(rules);
@@ -233,11 +246,11 @@ pub fn parse(name: &str, text: &[u8]) -> Result<Rules, String> {
 }
 
 /// Keeps the good rules of `file` for whoever starts while it is broken.
-async fn keep<S, Q: Entries>(kept: Option<&(S, Q)>, file: &ObjectId, text: Bytes) {
-    let Some((_, quarantine)) = kept else {
+async fn keep<S, Q: Entries>(kept: Option<&Kept<S, Q>>, file: &ObjectId, text: Bytes) {
+    let Some(kept) = kept.filter(|kept| kept.is_written) else {
         return;
     };
-    let kept = timeout(IO_TIMEOUT, quarantine.keep(&last_good(file), text)).await;
+    let kept = timeout(IO_TIMEOUT, kept.quarantine.keep(&last_good(file), text)).await;
     match kept {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%error, "rules not kept"),

@@ -11,7 +11,7 @@ use bucket_brigade::ledger::dynamodb::DynamoLedger;
 use bucket_brigade::pipeline::{Pipeline, Ports};
 use bucket_brigade::quarantine::s3::S3Quarantine;
 use bucket_brigade::queue::sqs::SqsQueue;
-use bucket_brigade::rulebook::Rulebook;
+use bucket_brigade::rulebook::{Kept, Rulebook};
 use bucket_brigade::sink::endpoint::EndpointSink;
 use bucket_brigade::sink::routed::RoutedSink;
 use bucket_brigade::store::s3::S3Store;
@@ -104,7 +104,11 @@ async fn handler(settings: &IngestConfig) -> Result<(Handler, Book), StartError>
     });
     let log_type = settings.endpoint.log_type.as_deref();
     let bounds = function::bounds(config, settings.endpoint.kind, log_type);
-    let kept = S3Quarantine::new(aws.s3(), settings.quarantine.clone());
+    let kept = Kept {
+        store: S3Store::new(aws.s3()),
+        quarantine: S3Quarantine::new(aws.s3(), settings.quarantine.clone()),
+        is_written: true,
+    };
     let rulebook = function::rulebook(config, &aws, Some(kept))?;
     let handler = Ingest {
         pipeline: Pipeline::new(ports, bounds),

@@ -8,9 +8,12 @@ use bucket_brigade::config::ReconcileConfig;
 use bucket_brigade::event::Trigger;
 use bucket_brigade::function::{self, StartError};
 use bucket_brigade::ledger::dynamodb::DynamoLedger;
+use bucket_brigade::quarantine::s3::S3Quarantine;
 use bucket_brigade::queue::sqs::SqsQueue;
 use bucket_brigade::reconcile::{ReconcileBounds, Reconciler, WINDOW_DEFAULT};
+use bucket_brigade::rulebook::Kept;
 use bucket_brigade::rules::RulesInForce;
+use bucket_brigade::store::s3::S3Store;
 use bucket_brigade::telemetry::{Metrics, start_logging};
 use bucket_brigade::tls;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -44,7 +47,13 @@ async fn run() -> Result<(), StartError> {
         rules: RulesInForce::default(),
     });
     let metrics = Arc::new(Metrics::new(&config.metrics_service));
-    let rulebook = Arc::new(function::rulebook(config, &aws, None)?);
+    // Ingest writes them.
+    let kept = settings.quarantine.clone().map(|place| Kept {
+        store: S3Store::new(aws.s3()),
+        quarantine: S3Quarantine::new(aws.s3(), place),
+        is_written: false,
+    });
+    let rulebook = Arc::new(function::rulebook(config, &aws, kept)?);
     let settings = Arc::new(settings);
     let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let (reconciler, metrics, settings) = (
@@ -54,8 +63,12 @@ async fn run() -> Result<(), StartError> {
         );
         let rulebook = Arc::clone(&rulebook);
         async move {
-            // Without rules it finds too much, which ingest then leaves out.
-            let _ = function::look_at_rules(&rulebook, &reconciler.rules, &metrics).await;
+            // Without rules all that they skip would count as missing.
+            let looked = function::look_at_rules(&rulebook, &reconciler.rules, &metrics).await;
+            if let Err(failure) = looked {
+                function::publish(&metrics);
+                return Err(function::failure_diagnostic(&failure));
+            }
             let request = match Trigger::parse(event.payload.get().as_bytes()) {
                 Ok(Trigger::Reconcile(request)) => request,
                 Ok(_) => {
