@@ -243,7 +243,8 @@ impl Assembler {
         }
     }
 
-    /// Whether it takes no more bytes, because the object is larger than it was said to be.
+    /// Whether it takes no more bytes, because the object is larger than it was said to be. Then it is not to be
+    /// finished: its decoder may hold more.
     pub fn is_outgrown(&self) -> bool {
         self.plain_bytes_max
             .is_some_and(|max| self.plain_bytes() >= max)

@@ -350,8 +350,8 @@ impl Decoder {
         !self.is_merged && self.only_gzip().is_some_and(Gzip::holds_block)
     }
 
-    /// Says that the input has ended. An object shorter than a magic number is plain, and comes out
-    /// here, into the spare capacity of `plain` (at most 10 bytes).
+    /// Says that the input has ended, after a push that gave nothing: what a layer still holds is an error. An object
+    /// shorter than a magic number is plain, and comes out here, into the spare capacity of `plain` (at most 10 bytes).
     pub fn finish(&mut self, plain: &mut Vec<u8>) -> Result<(), DecodeError> {
         let truncated = |format: Format, layer, input_bytes| DecodeError::Truncated {
             format: format.name(),
@@ -359,7 +359,7 @@ impl Decoder {
             input_bytes,
         };
         for (around, layer) in self.layers.iter().enumerate() {
-            if !layer.machine.is_whole() {
+            if !layer.machine.is_whole() || layer.taken < layer.input.len() {
                 let input_bytes = layer.machine.input_bytes();
                 return Err(truncated(layer.format, around + 1, input_bytes));
             }

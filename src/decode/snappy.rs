@@ -77,7 +77,8 @@ impl Snappy {
 
     /// Whether the input may end here.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(self.state, State::Header) && self.header.is_empty()
+        let is_given = self.given == self.plain.len();
+        is_given && matches!(self.state, State::Header) && self.header.is_empty()
     }
 
     /// Decodes until the input is used up or `plain` is full.

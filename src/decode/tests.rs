@@ -648,6 +648,25 @@ fn b2_b5_each_format_cut_at_any_byte_is_truncated() {
 }
 
 #[test]
+fn b2_what_a_layer_still_holds_is_not_taken_for_the_end() {
+    let plain = b"a".repeat(50_000);
+    let nested = [member(&plain, 6), member(&plain, 6)].concat();
+    for input in [
+        snappy(&plain),
+        snappy(&nested),
+        zstd(&nested, 3, true),
+        bzip2(&nested, 9),
+    ] {
+        let mut decoder = Decoder::new(1 << 20);
+        let mut room = Vec::with_capacity(25_000);
+        decoder.push(&input, &mut room).unwrap();
+        assert_eq!(room.len(), 25_000);
+        let end = decoder.finish(&mut Vec::with_capacity(16));
+        assert!(matches!(end, Err(DecodeError::Truncated { .. })), "{end:?}");
+    }
+}
+
+#[test]
 fn b5_bytes_after_the_last_frame_or_stream_are_damage_in_every_format() {
     for format in FORMATS {
         for tail in [

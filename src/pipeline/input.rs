@@ -132,12 +132,16 @@ impl<'a, S: Store, C: Clock> Input<'a, S, C> {
             Err(error) => self.ended = Some(Err(error)),
         }
         let is_used_up = self.part.is_empty() && !assembler.has_batch();
-        if self.ended.is_none() && is_used_up && self.parts.is_done() {
+        if self.ended.is_none() && is_used_up && self.parts.is_done() && !assembler.is_outgrown() {
             self.ended = Some(assembler.finish());
         }
-        if self.ended.is_some() {
+        if assembler.is_outgrown() {
+            // It has taken no more, so it does not know how the object ends.
+            self.ended = None;
+            self.outgrow();
+        } else if self.ended.is_some() {
             self.end_assembling();
-        } else if self.may_outgrow && (assembler.is_outgrown() || assembler.has_batch()) {
+        } else if self.may_outgrow && assembler.has_batch() {
             self.outgrow();
         }
     }
