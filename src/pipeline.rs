@@ -411,7 +411,7 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
         // What is rare is boxed, so that no object that waits takes room for it.
         match failure.verdict() {
             Verdict::Quarantine => {
-                self.quarantine(object, &stream, failure, deadline)
+                self.quarantine(object, &mut stream, failure, deadline)
                     .boxed()
                     .await
             }
@@ -465,24 +465,30 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
     async fn quarantine(
         &self,
         object: &ObjectId,
-        stream: &Stream<'_, S, K, L, Q, C>,
+        stream: &mut Stream<'_, S, K, L, Q, C>,
         failure: Failure,
         deadline: Deadline,
     ) -> Ingested {
         let account = stream.checkpoint().account;
-        let lease = stream.lease();
         let (name, entry) = object_entry(
-            &lease.content,
+            &stream.lease().content,
             object.version.as_deref(),
             &failure,
             stream.checkpoint(),
         );
+        let keep = async { Ok(self.keep(&name, entry).await?) };
+        let kept = stream.under_lease(self.keep_in_time(deadline, keep)).await;
         let ended = async {
-            let keep = async { Ok(self.keep(&name, entry).await?) };
-            let place = self.keep_in_time(deadline, keep).await?;
+            let place = kept?;
             let (ledger, clock) = (&self.ports.ledger, &self.ports.clock);
             self.persist(deadline.end_at, || {
-                ledger.quarantine(lease, &account, failure.kind.name(), &place, clock.now())
+                ledger.quarantine(
+                    stream.lease(),
+                    &account,
+                    failure.kind.name(),
+                    &place,
+                    clock.now(),
+                )
             })
             .await?;
             Ok::<_, Failure>(place)

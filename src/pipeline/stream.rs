@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::input::Input;
 use super::parcel::{Carried, Parcel, carry, refused_all};
@@ -138,10 +138,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         let mut ended = Ok(Position::default());
         let mut deliveries = FuturesUnordered::new();
         let mut saving: Option<Saving<'_>> = None;
-        let mut renewal = tokio::time::interval(pipeline.bounds.lease / 3);
-        // Renewals that were missed while a checkpoint was being written need no making up for.
-        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        renewal.reset();
+        let mut renewal = self.renewal();
         let time_left = self.time_left();
         let time_is_up = async {
             tokio::select! {
@@ -192,11 +189,7 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
                 saved = async { saving.as_mut().expect("polled only while something is being saved").await }, if saving.is_some() => {
                     saving = None;
                     match saved {
-                        Ok((checkpoint, lease)) => {
-                            self.unsaved -= std::mem::take(&mut self.saving);
-                            self.saved = checkpoint;
-                            self.lease = lease;
-                        }
+                        Ok(saved) => self.note_saved(saved),
                         Err(error @ LedgerError::LeaseLost { .. }) => return Err(error.into()),
                         Err(error) => note_failure(&mut failure, Some(error.into())),
                     }
@@ -237,6 +230,48 @@ impl<'a, S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Stream<'a, S, K,
         }
         self.end = Some(ended?);
         Ok(())
+    }
+
+    /// Does `work` under the lease: it is renewed meanwhile, with the checkpoint if the ledger does not have that.
+    /// Where this fails, the next move in the ledger says so.
+    pub async fn under_lease<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut renewal = self.renewal();
+        let mut saving: Option<Saving<'_>> = None;
+        tokio::pin!(work);
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut work => break done,
+                saved = async { saving.as_mut().expect("polled only while something is being saved").await }, if saving.is_some() => {
+                    saving = None;
+                    if let Ok(saved) = saved {
+                        self.note_saved(saved);
+                    }
+                }
+                _ = renewal.tick(), if saving.is_none() => saving = Some(self.save()),
+            }
+        };
+        if let Some(saving) = saving
+            && let Ok(saved) = saving.await
+        {
+            self.note_saved(saved);
+        }
+        done
+    }
+
+    /// When the lease is to be renewed, from now on.
+    fn renewal(&self) -> Interval {
+        let mut renewal = tokio::time::interval(self.pipeline.bounds.lease / 3);
+        // Renewals that were missed while a checkpoint was being written need no making up for.
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        renewal.reset();
+        renewal
+    }
+
+    fn note_saved(&mut self, (checkpoint, lease): (Checkpoint, Lease)) {
+        self.unsaved -= std::mem::take(&mut self.saving);
+        self.saved = checkpoint;
+        self.lease = lease;
     }
 
     fn time_left(&self) -> Duration {

@@ -124,6 +124,37 @@ async fn p5_a_quarantine_that_hangs_ends_in_time_and_what_was_accepted_is_not_se
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_quarantine_that_takes_longer_than_a_lease_costs_nobodys_lease_and_nothing_is_sent_twice()
+{
+    let world = World::with_sink(MemorySink::judging(|_: &[&[u8]]| Said::Accepted));
+    let all = records(200);
+    let whole = crate::world::gzip(&lines(&all));
+    let item = world.put("logs/a", whole[..whole.len() - 8].to_vec());
+    let trouble = Trouble::Slow("keep", world.bounds.lease * 3);
+    let ports = Ports {
+        store: Arc::clone(&world.store),
+        sink: Arc::clone(&world.sink),
+        ledger: Arc::clone(&world.ledger),
+        quarantine: Troubled::new(&world.quarantine, trouble),
+        clock: world.clock,
+        random: crate::world::random,
+    };
+    let pipeline = Pipeline::new(ports, world.bounds.clone());
+    let other = async {
+        tokio::time::sleep(world.bounds.lease * 2).await;
+        world.ingest(&item).await
+    };
+    let (outcome, other) =
+        tokio::join!(pipeline.ingest(&item, "test", world.deadline(3_600)), other);
+    assert!(
+        matches!(outcome, Ingested::Quarantined { .. }),
+        "{outcome:?}"
+    );
+    assert_eq!(returned(&other), FailureKind::LeaseHeld);
+    assert_eq!(world.missing_and_extra(&all), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn p5_a_queue_that_hangs_does_not_keep_the_answer_back() {
     let world = World::with_sink(MemorySink::judging(|_: &[&[u8]]| Said::Retry {
         reason: RetryReason::Status(503),
