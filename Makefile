@@ -5,8 +5,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 CARGO ?= cargo
-# The architecture of the functions on AWS: arm64 or x86_64.
-ARCH ?= arm64
+# The architecture of the functions on AWS, arm64 or x86_64: as it was answered at the last deployment.
+ARCH ?= $(or $(shell sed -n 's/.*Architecture *= *[\\"]*\([a-z0-9_]*\).*/\1/p' samconfig.toml 2>/dev/null | head -n 1),arm64)
 CARGO_DENY := 0.20.2
 CARGO_FUZZ := 0.13.2
 export SAM_CLI_TELEMETRY := 0
@@ -160,9 +160,10 @@ e2e-moto: $(VENV)/moto/.done
 build: $(VENV)/lambda/.done ## Build both functions for AWS: make build [ARCH=x86_64]
 	PATH="$(VENV)/lambda/bin:$$PATH" $(CARGO) lambda build --locked --release --bin ingest --bin reconcile $(if $(filter arm64,$(ARCH)),--arm64,--x86-64)
 
+# Overrides on the command line would take the place of all that samconfig.toml holds.
 deploy: $(VENV)/sam/.done $(VENV)/lambda/.done ## Build and deploy, asking for what it needs: make deploy [ARCH=x86_64]
 	PATH="$(VENV)/lambda/bin:$$PATH" $(VENV)/sam/bin/sam build --parameter-overrides Architecture=$(ARCH)
-	$(VENV)/sam/bin/sam deploy --guided --capabilities CAPABILITY_IAM --parameter-overrides Architecture=$(ARCH)
+	$(VENV)/sam/bin/sam deploy --guided --capabilities CAPABILITY_IAM $(if $(wildcard samconfig.toml),,--parameter-overrides Architecture=$(ARCH))
 
 enable-eventbridge: $(if $(shell command -v aws),,$(VENV)/clients/.done) ## Turn EventBridge on for a bucket that exists: make enable-eventbridge BUCKET=name
 	@PATH="$$PATH:$(VENV)/clients/bin" $(PYTHON) scripts/enable-eventbridge "$(BUCKET)"
