@@ -110,7 +110,7 @@ failure_kinds! {
     RejectedUnidentified "rejected_unidentified" Quarantine false "the endpoint refused some of these records and did not say which"
     RecordTooLong "record_too_long" Quarantine false "a record over RECORD_BYTES_MAX for an endpoint whose records must not be cut"
     MessageMalformed "message_malformed" Quarantine false "a message that cannot be parsed: sent to the dead-letter queue as it came"
-    EndpointOfRuleRefused "endpoint_of_rule_refused" Retry false "401, 403, 404 or a redirect from the endpoint of a rule; the other objects go on"
+    EndpointOfRuleRefused "endpoint_of_rule_refused" Retry false "401, 403, 404 or a redirect from the endpoint of a rule, or its token cannot be read; the other objects go on"
     EndpointRefused "endpoint_refused" Fatal false "401, 403, 404 or a redirect: the token or ENDPOINT_URL is wrong"
     StoreUnusable "store_unusable" Fatal false "no such bucket, listing denied, or the source credentials were refused"
     WrongRegion "wrong_region" Fatal false "the bucket is in another region"
