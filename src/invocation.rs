@@ -234,9 +234,9 @@ where
             && matches!(outcome, Ingested::Settled { .. })
             && let Some(content) = task.item.content()
         {
-            forget(&self.pipeline.ports().quarantine, &content)
-                .boxed()
-                .await;
+            let ports = self.pipeline.ports();
+            let left = deadline.end_at.since(ports.clock.now());
+            forget(&ports.quarantine, &content, left).boxed().await;
         }
         if let Some(message) = task.message
             && let Some(delay) = under_way.end(message, self.delay(message, &outcome))
@@ -343,6 +343,7 @@ where
                     "settled"
                 );
                 if account.records_quarantined > 0 {
+                    self.publish();
                     tracing::warn!(
                         %object,
                         records_quarantined = account.records_quarantined,
@@ -361,6 +362,7 @@ where
             } => {
                 self.metrics.add(Metric::Quarantined, 1);
                 self.count_records(account);
+                self.publish();
                 tracing::error!(
                     %object,
                     failure = failure.kind.name(),
@@ -386,6 +388,14 @@ where
                     );
                 }
             }
+        }
+    }
+
+    /// Writes what was counted so far. What is quarantined is in the ledger by now and never seen again, so its alarm
+    /// does not wait for the end of an invocation that may be killed.
+    fn publish(&self) {
+        if let Err(error) = self.metrics.publish(self.pipeline.ports().clock.now()) {
+            tracing::warn!(%error, "metrics not written");
         }
     }
 

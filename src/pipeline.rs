@@ -193,6 +193,14 @@ where
     C: Clock + 'static,
 {
     pub fn new(ports: Ports<S, K, L, Q, C>, bounds: Bounds) -> Arc<Self> {
+        Self::stopped_by(watch::Sender::new(false), ports, bounds)
+    }
+
+    fn stopped_by(
+        stopping: watch::Sender<bool>,
+        ports: Ports<S, K, L, Q, C>,
+        bounds: Bounds,
+    ) -> Arc<Self> {
         let reading =
             reading::Turns::new(bounds.objects_in_flight_max, bounds.small_objects_per_turn);
         let moves = reading.small_objects_max();
@@ -205,7 +213,7 @@ where
             keeping: Semaphore::new(1),
             moves: Semaphore::new(moves),
             workspaces: Workspaces::default(),
-            stopping: watch::Sender::new(false),
+            stopping,
             rules: RulesInForce::default(),
             unmatched: AtomicU64::new(0),
             ports,
@@ -237,6 +245,22 @@ impl<S: Store, K: Sink, L: Ledger, Q: Quarantine, C: Clock> Pipeline<S, K, L, Q,
     /// way are waited for, checkpoints are written, leases are given back.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Another one, on ports and within bounds of its own. What stops one stops the other.
+    pub fn beside<T, R>(
+        &self,
+        ports: Ports<T, K, L, R, C>,
+        bounds: Bounds,
+    ) -> Arc<Pipeline<T, K, L, R, C>>
+    where
+        T: Store + 'static,
+        K: 'static,
+        L: 'static,
+        R: Quarantine + 'static,
+        C: 'static,
+    {
+        Pipeline::stopped_by(self.stopping.clone(), ports, bounds)
     }
 
     /// Ready once [`Pipeline::stop`] was called.

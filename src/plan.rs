@@ -173,10 +173,6 @@ impl PlanDefaults {
             account: None,
             captures,
         };
-        let base = match &carry.destination {
-            Some(destination) => shape_for(destination.kind),
-            None => self.shape.clone(),
-        };
         let log_type = carry.log_type(captures).map(Arc::from);
         let route = Route {
             log_type: log_type.or_else(|| self.log_type.clone()),
@@ -184,6 +180,10 @@ impl PlanDefaults {
         };
         let known = self.known.get(&content.key);
         let (route, said) = known.unwrap_or_else(|| (route, carry.shape.clone()));
+        let base = match &route.endpoint {
+            Some(endpoint) => shape_for(endpoint.kind),
+            None => self.shape.clone(),
+        };
         Plan {
             key: content.key.clone(),
             said: carry.format.clone().or_else(|| self.said.clone()),
@@ -317,9 +317,11 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EndpointKind;
     use crate::format::PRESETS;
     use crate::pattern::Pattern;
     use crate::records::Boundary;
+    use crate::rules::DestinationSpec;
     use crate::shape::spec::{Redaction, TimestampSpec};
 
     #[test]
@@ -442,6 +444,39 @@ mod tests {
         assert_eq!(shaped(), (Route::typed("t"), b"to [redacted]".to_vec()));
         defaults.known.forget("kept");
         assert_eq!(shaped(), (Route::default(), b"to a@b.cd".to_vec()));
+    }
+
+    #[test]
+    fn records_are_what_the_endpoint_of_their_known_route_needs() {
+        let endpoint = |kind| DestinationSpec {
+            url: "https://example.com".parse().expect("a URL"),
+            kind,
+            token: None,
+        };
+        let content = ContentId {
+            bucket: "b".into(),
+            key: "kept".into(),
+            etag: "e".into(),
+            size: 1,
+        };
+        let json_only = |ours, theirs| {
+            let defaults = PlanDefaults {
+                shape: shape_for(ours),
+                ..PlanDefaults::default()
+            };
+            let route = Route {
+                endpoint: Some(Arc::new(endpoint(theirs))),
+                ..Route::default()
+            };
+            defaults.known.set("kept", route, ShapeSpec::default());
+            match defaults.plan(&Rules::default(), &content) {
+                Planned::Carry { plan, .. } => plan.shape.json_only,
+                Planned::Skip { .. } => panic!("skipped"),
+            }
+        };
+        let (logzio, http) = (EndpointKind::Logzio, EndpointKind::Http);
+        assert!(!json_only(logzio, http));
+        assert!(json_only(http, logzio));
     }
 
     #[test]

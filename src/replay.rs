@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
@@ -176,7 +177,7 @@ fn as_text<S: serde::Serializer>(
 /// What happens to objects that were reopened.
 pub trait Carry: Send + Sync {
     /// How long a reopened row counts as queued.
-    fn queued_for(&self) -> std::time::Duration;
+    fn queued_for(&self) -> Duration;
 
     /// Sees to it that the object is carried. After an error the row lapses, and its entry stays.
     fn carry(&self, item: WorkItem) -> impl Future<Output = Result<(), Failure>> + Send;
@@ -214,7 +215,7 @@ where
     C: Clock + Clone + 'static,
 {
     /// On the ports and within the bounds of a pipeline, which is to rest meanwhile: the bounds of memory
-    /// hold for each of the two.
+    /// hold for each of the two. It stops when the pipeline does.
     pub fn beside<S: Store>(pipeline: &Pipeline<S, K, L, Q, C>) -> Self {
         let (ports, loaded) = (pipeline.ports(), Loaded::default());
         let known = KnownRoutes::default();
@@ -244,7 +245,7 @@ where
             ledger: ports.ledger.clone(),
             quarantine: ports.quarantine.clone(),
             clock: ports.clock.clone(),
-            pipeline: Pipeline::new(beside, bounds),
+            pipeline: pipeline.beside(beside, bounds),
             loaded,
             known,
             rules: pipeline.rules().get(),
@@ -274,6 +275,13 @@ where
         }
     }
 
+    /// Whether the rules leave out the object of a group now, and so its records.
+    fn is_skipped(&self, group: &Group) -> bool {
+        let source = &group.source;
+        let decision = self.rules.of(&source.bucket, &source.key);
+        matches!(decision, Decision::Skip { .. } | Decision::Unmatched(None))
+    }
+
     /// How the object of a group is carried now, if it is.
     fn rule(&self, group: &Group) -> Option<&rules::Carry> {
         let source = &group.source;
@@ -282,11 +290,6 @@ where
             Decision::Unmatched(carry) => carry,
             Decision::Skip { .. } => None,
         }
-    }
-
-    /// Ends the work as if its time had run out.
-    pub fn stop(&self) {
-        self.pipeline.stop();
     }
 
     /// Goes through what is kept, in the order of the names, until the end or `deadline`. Without `objects`
@@ -479,6 +482,9 @@ where
             match (run.request.leaves(reason), group) {
                 (Some(because), _) => tally.leave(records, because),
                 (None, None) => tally.leave(records, "only their beginnings are kept"),
+                (None, Some(group)) if self.is_skipped(&group) => {
+                    tally.leave(records, "rules skip their object");
+                }
                 (None, Some(_)) if run.request.dry_run => {}
                 (None, Some(_)) if visited.stop.is_some() => tally.leave(records, "not begun"),
                 (None, Some(group)) => {
@@ -606,9 +612,9 @@ fn out_of_time(place: &str) -> QuarantineError {
     }
 }
 
-/// Removes the entry of an object that was replayed and is settled. An entry that cannot be removed now
-/// is by the next replay.
-pub async fn forget(quarantine: &impl Entries, content: &ContentId) {
+/// Removes the entry of an object that was replayed and is settled. An entry that cannot be removed now, or in
+/// time, is by the next replay.
+pub async fn forget(quarantine: &impl Entries, content: &ContentId, within: Duration) {
     let name = object_entry_name(content);
     let forgotten = async {
         let page = quarantine.list(&name, None).await?;
@@ -617,7 +623,8 @@ pub async fn forget(quarantine: &impl Entries, content: &ContentId) {
         }
         Ok::<_, QuarantineError>(())
     };
-    if let Err(error) = forgotten.await {
+    let forgotten = tokio::time::timeout(within, forgotten).await;
+    if let Err(error) = forgotten.unwrap_or_else(|_| Err(out_of_time(&name))) {
         tracing::warn!(entry = name, %error, "not removed; the next replay does");
     }
 }

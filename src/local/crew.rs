@@ -27,6 +27,8 @@ pub(super) const LEDGER_MARGIN: Duration = Duration::from_secs(10);
 const HELD_POLL: Duration = Duration::from_millis(250);
 /// Between two tries that got nowhere; each has waited longer and longer within.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long removing the entry of an object that was replayed may take.
+const FORGET_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An object waits as long as it takes for its turn: its patience begins with that.
 const TURN_UNTIL: Timestamp = Timestamp::from_ms(u64::MAX);
@@ -180,7 +182,8 @@ impl<L: Ledger + 'static> Crew<L> {
                     if let Some(content) = task.item.content()
                         && task.item.is_replay
                     {
-                        forget(&self.pipeline.ports().quarantine, &content).await;
+                        let quarantine = &self.pipeline.ports().quarantine;
+                        forget(quarantine, &content, FORGET_TIMEOUT).await;
                     }
                     return Some(row(Ended::Settled, account));
                 }

@@ -199,21 +199,13 @@ impl Work {
             self.progress.done(&row);
             total.add(row);
         });
-        let stopped = async {
-            crew.stop().asked().await;
-            replayer.stop();
-            // What is under way comes to its end by itself.
-            std::future::pending().await
-        };
+        // Whoever asks the crew to stop has stopped the replayer too; what is under way comes to its end by itself.
         let replayed = async {
             let objects = ToCrew {
                 tasks,
                 progress: &self.progress,
             };
-            tokio::select! {
-                replayed = self.replay(&replayer, &objects) => replayed,
-                never = stopped => never,
-            }
+            self.replay(&replayer, &objects).await
         };
         let (report, ()) = tokio::join!(replayed, carried);
         self.progress.finish();

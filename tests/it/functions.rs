@@ -251,6 +251,15 @@ async fn over_sqs_of_five_messages_only_the_one_that_can_succeed_later_comes_bac
     let dead = deployment.aws.sqs.messages("dead-letters");
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].body, "{ malformed");
+    let logs = ingest.logs();
+    let published = logs
+        .lines()
+        .filter(|line| line.contains("\"BucketBrigade\""));
+    assert_eq!(
+        published.count(),
+        2,
+        "what was quarantined at once, the rest at the end: {logs}"
+    );
 
     deployment.listener.clear_script();
     let answer = ingest

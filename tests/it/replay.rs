@@ -16,6 +16,7 @@ use bucket_brigade::quarantine::{Quarantine as _, QuarantineError};
 use bucket_brigade::queue::QueueError;
 use bucket_brigade::queue::memory::MemoryQueue;
 use bucket_brigade::replay::{Carry, ReplayReport, ReplayRequest, Replayer, Tally};
+use bucket_brigade::rules::Rules;
 use bucket_brigade::sink::memory::{MemorySink, Reply};
 use bucket_brigade::sink::{Answer as Said, RefusalReason, Refusals, RetryReason};
 use bucket_brigade::store::StoreError;
@@ -362,6 +363,32 @@ async fn what_may_be_sent_twice_goes_only_when_that_is_asked_for() {
     // The cut record was delivered: its original goes by name alone, and here not even a whole one is kept.
     assert_eq!(report.reasons["record_cut"].left, 1);
     assert_eq!(kept(&world).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_an_object_that_rules_skip_now_stay() {
+    let (world, fussy, _) = with_refused_records().await;
+    fussy.takes_all();
+    let before = kept(&world);
+    let function = Function::new(&world);
+    let rules = "version: 1\nrules:\n  - {name: none, match: {prefix: logs/}, skip: true}\n";
+    let rules = Rules::parse(rules).expect("right");
+    function.ingest.pipeline.rules().set(Arc::new(rules));
+    let report = function.replay(&world, r#"{"replay":{}}"#).await;
+    assert_eq!(tally(&report, FailureKind::RejectedMalformed).left, 10);
+    assert_eq!(kept(&world), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_stops_with_its_function() {
+    let (world, fussy, _) = with_refused_records().await;
+    fussy.takes_all();
+    let before = kept(&world);
+    let function = Function::new(&world);
+    function.ingest.pipeline.stop();
+    let report = function.replay(&world, r#"{"replay":{}}"#).await;
+    assert!(!report.complete, "{report:?}");
+    assert_eq!(kept(&world), before);
 }
 
 #[tokio::test(start_paused = true)]
