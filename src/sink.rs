@@ -106,9 +106,11 @@ pub enum RetryReason {
 }
 
 impl RetryReason {
-    /// Whether the endpoint, or what stands before it, saw the body and may have failed because of it.
+    /// Whether the endpoint, or what stands before it, saw the body and may have failed because of it. Too many
+    /// requests (429, RFC 6585, section 4) are nothing that more and smaller ones would mend.
     pub fn is_of_the_body(&self) -> bool {
         match self {
+            RetryReason::Status(429) => false,
             RetryReason::Status(_) | RetryReason::TimedOut | RetryReason::Connection(_) => true,
             RetryReason::Unreachable(_) | RetryReason::Token(_) => false,
         }

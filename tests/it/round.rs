@@ -197,21 +197,26 @@ async fn an_object_that_the_endpoint_does_not_take_keeps_none_that_shared_its_re
 
 /// What no object can be to blame for is repeated as it was.
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_out_of_reach_takes_a_shared_request_when_it_is_back() {
-    let world = World::new();
-    world.sink.plan((0..5).map(|_| Answer::Retry {
-        reason: RetryReason::Unreachable("refused".into()),
-        after: None,
-    }));
-    let (items, records) = objects(&world, 20, 1);
-    let ended = world.ingest_together(&items, 600).await;
-    assert!(
-        ended
-            .iter()
-            .all(|(outcome, _)| matches!(outcome, Ingested::Settled { .. }))
-    );
-    assert_eq!(world.sink.requests(), 6);
-    assert_eq!(world.missing_and_extra(&records), (0, 0));
+async fn an_endpoint_out_of_reach_or_that_throttles_takes_a_shared_request_when_it_is_back() {
+    for reason in [
+        RetryReason::Unreachable("refused".into()),
+        RetryReason::Status(429),
+    ] {
+        let world = World::new();
+        world.sink.plan((0..5).map(|_| Answer::Retry {
+            reason: reason.clone(),
+            after: None,
+        }));
+        let (items, records) = objects(&world, 20, 1);
+        let ended = world.ingest_together(&items, 600).await;
+        assert!(
+            ended
+                .iter()
+                .all(|(outcome, _)| matches!(outcome, Ingested::Settled { .. }))
+        );
+        assert_eq!(world.sink.requests(), 6, "{reason}");
+        assert_eq!(world.missing_and_extra(&records), (0, 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]
