@@ -43,7 +43,10 @@ impl World {
     }
 
     fn process_under(&self, rules_key: &str, refresh_ms: &str) -> LambdaProcess {
-        let binary = env!("CARGO_BIN_EXE_ingest");
+        self.process_of(env!("CARGO_BIN_EXE_ingest"), rules_key, refresh_ms)
+    }
+
+    fn process_of(&self, binary: &str, rules_key: &str, refresh_ms: &str) -> LambdaProcess {
         let function = self.deployment.function(binary, Duration::from_secs(20));
         LambdaProcess::new(
             function
@@ -190,6 +193,36 @@ async fn the_last_good_copy_of_another_file_in_the_same_quarantine_is_not_taken(
     world.carry(&other, "logs/b").await;
     assert_eq!((world.sent_as("one"), world.sent_as("other")), (1, 1));
     assert_eq!(world.kept().len(), 2);
+}
+
+#[tokio::test]
+async fn reconcile_takes_the_last_good_copy_too_and_does_nothing_without_any() {
+    let world = World::new().await;
+    let reconcile = || world.process_of(env!("CARGO_BIN_EXE_reconcile"), RULES_KEY, "0");
+    world.put_rules(BROKEN);
+    let without = reconcile();
+    let error = without.invoke(br#"{"reconcile":{}}"#).await;
+    assert_eq!(error.expect_err("no rules").kind, "rules_unusable");
+    let logs = without.logs();
+    assert_eq!(times(&logs, "\"FatalErrors\":1"), 1, "{logs}");
+    assert_eq!(times(&logs, "\"Listed\":"), 0, "{logs}");
+
+    world.put_rules(&typed("one"));
+    let answer = reconcile().invoke(br#"{"reconcile":{}}"#).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    assert_eq!(world.kept(), [""; 0], "it writes none");
+    world.carry(&world.process("0"), "logs/a").await;
+    world.put_rules(BROKEN);
+    let fresh = reconcile();
+    let answer = fresh.invoke(br#"{"reconcile":{}}"#).await;
+    let logs = fresh.logs();
+    assert!(answer.is_ok(), "{answer:?}\n{logs}");
+    assert_eq!(
+        times(&logs, "the last good rules are in force"),
+        1,
+        "{logs}"
+    );
+    assert_eq!(times(&logs, "\"RulesBroken\":1"), 1, "{logs}");
 }
 
 #[tokio::test]
