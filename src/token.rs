@@ -55,8 +55,8 @@ mod tests {
 
     #[test]
     fn a_panic_over_what_holds_a_token_does_not_show_it() {
-        let failed: Result<(), FixedToken> = Err(FixedToken(Token::new("hidden")));
-        let panic = std::panic::catch_unwind(|| failed.unwrap()).expect_err("a panic");
+        let fails = || Err::<(), _>(FixedToken(Token::new("hidden")));
+        let panic = std::panic::catch_unwind(|| fails().unwrap()).expect_err("a panic");
         let message = panic.downcast_ref::<String>().expect("a text");
         assert!(message.ends_with("FixedToken([secret])"), "{message}");
     }
