@@ -282,11 +282,9 @@ pub fn random() -> u64 {
     getrandom::u64().unwrap_or_else(|_| SystemClock.now().as_ms())
 }
 
-/// Writes the metrics of an invocation. A line that cannot be written is a line in the log.
+/// Writes the metrics of an invocation.
 pub fn publish(metrics: &Metrics) {
-    if let Err(error) = metrics.publish(SystemClock.now()) {
-        tracing::warn!(%error, "metrics not written");
-    }
+    metrics.publish(SystemClock.now());
 }
 
 /// An invocation that failed, in Lambda's terms.

@@ -394,9 +394,7 @@ where
     /// Writes what was counted so far. What is quarantined is in the ledger by now and never seen again, so its alarm
     /// does not wait for the end of an invocation that may be killed.
     fn publish(&self) {
-        if let Err(error) = self.metrics.publish(self.pipeline.ports().clock.now()) {
-            tracing::warn!(%error, "metrics not written");
-        }
+        self.metrics.publish(self.pipeline.ports().clock.now());
     }
 
     fn count_records(&self, account: &Account) {

@@ -295,9 +295,12 @@ impl Metrics {
         Value::Object(line).to_string()
     }
 
-    /// Writes the line on standard output, unless nothing was noted, and begins anew.
-    pub fn publish(&self, now: Timestamp) -> io::Result<()> {
-        self.write(now, &mut io::stdout().lock())
+    /// Writes the line on standard output, unless nothing was noted, and begins anew. A line that cannot be written
+    /// is a line in the log.
+    pub fn publish(&self, now: Timestamp) {
+        if let Err(error) = self.write(now, &mut io::stdout().lock()) {
+            tracing::warn!(%error, "metrics not written");
+        }
     }
 
     fn write(&self, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
